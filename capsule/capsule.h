@@ -1,0 +1,44 @@
+/* What the loops share: made by main, read by the API. Set once before the threads start unless a comment says otherwise. */
+#ifndef CAPSULE_H
+#define CAPSULE_H
+
+#include "bf_kafka.h"
+#include "bf_metrics.h"
+#include "bf_topics.h"
+#include "store.h"
+
+#include <stdatomic.h>
+
+/* Indexes into capsule_metric_defs (capsule/metrics.c); order is that of the table. */
+enum capsule_metric {
+    M_RECORDS, M_ARCHIVED, M_LAG_MESSAGES, M_LAG_SECONDS, M_RECORDED_THROUGH, M_ARCHIVED_THROUGH, M_HOT_BYTES, M_HOT_BYTES_MAX,
+    M_E2E, M_HTTP, M_DEPENDENCY_UP, M_BUILD_INFO, M_PAUSES, M_WAITS, M_DLQ, M_EVICTED, CAPSULE_METRICS
+};
+extern const struct bf_metric_def capsule_metric_defs[CAPSULE_METRICS];
+
+struct capsule_settings {
+    char *dir, *bootstrap, *registry_url, *postgres, *http_host, *group, *schemas_dir, *migrations_dir, *log_level;
+    int64_t http_port, hot_bytes_max, hot_age_ms, batch_events_max, batch_bytes_max, archive_events_max, start_timeout_ms;
+    int64_t http_connections_max, archive_pool_max, schema_retry_ms, value_bytes_max, depth_max, idle_commit_ms;
+    bool http_port_or_free, sync_commits;
+};
+
+enum dependency { DEPENDENCY_KAFKA, DEPENDENCY_REGISTRY, DEPENDENCY_POSTGRES, DEPENDENCIES };
+
+struct capsule {
+    const struct capsule_settings *settings;
+    const struct bf_topics *topics;
+    struct hot *hot;
+    struct schema_cache *schemas;
+    struct store *store;
+    struct bf_metrics *metrics;
+    struct bf_consumer *consumer; /* owned by ingest; watermarks may be read from any thread */
+    char instance[37];            /* hot_instance_id() as text */
+    char *cluster_id;
+    int64_t started_at_us;
+    atomic_int dependency_up[DEPENDENCIES]; /* written by the loop that talks to it */
+    atomic_bool ingesting, paused, archiving; /* true once the loop runs normally */
+    atomic_int fatal; /* an exit code; 0 while all is well */
+};
+
+#endif

@@ -1,0 +1,93 @@
+/* The archive: PostgreSQL 15+, schema `capsule`. The only place that knows libpq.
+ *
+ * struct archive is one connection and belongs to one thread at a time. Errors: BF_AGAIN for everything that waiting may cure (SQLSTATE
+ * 08, 57, 53, 40, 25006, 55P03, no connection): the connection is closed and reopened by the next call; BF_REJECTED for a row that
+ * PostgreSQL refuses (22, 23, 54); BF_BROKEN for a lost fence or a schema that is not ours. libpq's results never leave this file.
+ */
+#ifndef ARCHIVE_H
+#define ARCHIVE_H
+
+#include "bf_kafka.h"
+#include "bf_topics.h"
+#include "event.h"
+#include "hot.h"
+
+struct archive;
+
+struct archive_settings {
+    const char *conninfo;
+    const char *application; /* shown in pg_stat_activity */
+    const struct bf_topics *topics; /* how each topic is cut */
+    int64_t connect_timeout_ms, statement_timeout_ms;
+    bool read_only; /* readers: SET default_transaction_read_only */
+};
+
+/* Never connects by itself: the first call does. */
+BF_MUST_CHECK enum bf_code archive_open(const struct archive_settings *settings, struct archive **out, struct bf_err *err);
+void archive_close(struct archive *a);
+/* Connected and answering? */
+BF_MUST_CHECK enum bf_code archive_ping(struct archive *a, struct bf_err *err);
+
+/* Apply migrations/NNNN_name.sql in order under an advisory lock, each in its own transaction, its SHA-256 kept. A changed
+ * or an unknown newer one: BF_BROKEN, nothing done. */
+BF_MUST_CHECK enum bf_code archive_migrate(struct archive *a, const char *migrations_dir, int *applied, struct bf_err *err);
+
+/* Bind this database to a Kafka cluster at first use; another one recorded there gives BF_BROKEN. */
+BF_MUST_CHECK enum bf_code archive_bind_cluster(struct archive *a, const char *cluster_id, struct bf_err *err);
+
+struct archive_partition {
+    char topic[250];
+    int32_t partition;
+    struct bf_uuid owner;
+    int64_t epoch, next_offset;
+};
+/* Take partitions: for each raise the epoch and set the owner in one transaction (rows are made when missing, next_offset -1). out[i] belongs to
+ * tps[i]; previous_owner tells whether somebody else held it since. */
+struct archive_taken {
+    int64_t epoch, next_offset; /* next_offset -1: never archived */
+    struct bf_uuid previous_owner;
+    int64_t previous_epoch;     /* 0: none */
+};
+BF_MUST_CHECK enum bf_code archive_take(struct archive *a, const struct bf_uuid *owner, const struct bf_tp *tps, size_t count,
+                                        struct archive_taken *out, struct bf_err *err);
+
+/* Write one chunk in one transaction: rows by COPY, duplicates, quarantine, coverage, and every partition's next_offset fenced by
+ * (owner, epoch, offset_before). Also archived_through of this owner. BF_BROKEN with sqlstate "" and native 1: the fence was lost, nothing was written.
+ * An unknown outcome of COMMIT is resolved by reading the stored offsets again. BF_REJECTED: a row is refused; native = index of the event. */
+BF_MUST_CHECK enum bf_code archive_write(struct archive *a, const struct bf_uuid *owner, const struct hot_chunk *chunk, struct bf_err *err);
+
+/* How far this owner's log is archived; 0: nothing. */
+BF_MUST_CHECK enum bf_code archive_through(struct archive *a, const struct bf_uuid *owner, int64_t *through_us, struct bf_err *err);
+/* The highest recorded_at anybody archived; 0: nothing. */
+BF_MUST_CHECK enum bf_code archive_newest(struct archive *a, int64_t *recorded_at_us, struct bf_err *err);
+
+/* Schemas: put is idempotent; the typed view of `topic` (may be absent) is made or replaced from it. */
+BF_MUST_CHECK enum bf_code archive_schema_put(struct archive *a, int32_t id, struct bf_slice type, struct bf_slice schema,
+                                              struct bf_slice refs_json, const char *topic, struct bf_err *err);
+BF_MUST_CHECK enum bf_code archive_schema_each(struct archive *a,
+                                               enum bf_code (*each)(void *ctx, int32_t id, struct bf_slice type, struct bf_slice schema,
+                                                                    struct bf_slice refs_json, struct bf_err *err),
+                                               void *ctx, struct bf_err *err);
+
+/* For rebuild and takeover: every id of a partition (topic absent: of everything), streamed in batches. */
+BF_MUST_CHECK enum bf_code archive_ids_each(struct archive *a, struct bf_slice topic, int32_t partition,
+                                            enum bf_code (*each)(void *ctx, const struct hot_known_id *ids, size_t count, struct bf_err *err),
+                                            void *ctx, struct bf_err *err);
+BF_MUST_CHECK enum bf_code archive_intervals_each(struct archive *a, struct bf_slice topic, int32_t partition,
+                                                  enum bf_code (*each)(void *ctx, const struct interval *iv, size_t count, struct bf_err *err),
+                                                  void *ctx, struct bf_err *err);
+
+/* Readers: the same question as hot_fetch, among recorded_at < below_us. */
+BF_MUST_CHECK enum bf_code archive_fetch(struct archive *a, const struct event_query *q, int64_t below_us, const struct event_pos *after,
+                                         size_t limit, struct event_page *page, bool *exhausted, struct bf_err *err);
+/* State of every node (with prefix) among recorded_at < below_us: rows in byte order of node id, then topic. Replaced revisions are left out as
+ * far as the archive knows. */
+BF_MUST_CHECK enum bf_code archive_world(struct archive *a, const struct event_query *q, int64_t as_of_us, int64_t below_us,
+                                         struct bf_slice after_node, size_t limit_nodes, struct event_page *page, bool *exhausted,
+                                         struct bf_err *err);
+BF_MUST_CHECK enum bf_code archive_duplicates(struct archive *a, struct bf_slice topic, const struct bf_uuid *id, int64_t below_us, size_t max,
+                                              struct duplicate *out, size_t *count, struct bf_err *err);
+BF_MUST_CHECK enum bf_code archive_quarantine(struct archive *a, const struct poison_query *q, size_t limit, struct poison **out,
+                                              size_t *count, struct bf_err *err);
+
+#endif

@@ -1,0 +1,50 @@
+/* The merged read: hot where LMDB covers the range, archive beyond it, one order, no seam.
+ *
+ * A struct store is shared by all readers; archive connections come from a bounded pool (waits up to `pool_wait_ms`, then BF_AGAIN). When
+ * nothing was ever evicted or rebuilt, the archive is not asked at all.
+ */
+#ifndef STORE_H
+#define STORE_H
+
+#include "archive.h"
+#include "hot.h"
+#include "schema_cache.h"
+
+struct store;
+
+struct store_settings {
+    struct hot *hot;
+    struct schema_cache *schemas;
+    struct archive_settings archive; /* used with read_only set */
+    int pool_max;                    /* connections; 0: 4 */
+    int64_t pool_wait_ms;
+};
+
+BF_MUST_CHECK enum bf_code store_open(const struct store_settings *settings, struct store **out, struct bf_err *err);
+void store_close(struct store *s);
+struct hot *store_hot(const struct store *s);
+struct schema_cache *store_schemas(const struct store *s);
+/* Recorded at or below this is in PostgreSQL; the archiver sets it. */
+void store_set_archived_through(struct store *s, int64_t through_us);
+int64_t store_archived_through(const struct store *s);
+int64_t store_recorded_through(const struct store *s);
+
+/* As hot_fetch, over both tiers. */
+BF_MUST_CHECK enum bf_code store_fetch(struct store *s, const struct event_query *q, const struct event_pos *after, size_t limit,
+                                       struct event_page *page, bool *exhausted, struct bf_err *err);
+/* State of one node, topics in name order. */
+BF_MUST_CHECK enum bf_code store_state(struct store *s, struct bf_slice node, const struct event_query *q, int64_t as_of_us,
+                                       struct event_page *page, struct bf_err *err);
+/* State of many: nodes in byte order after `after_node` (absent: from the start), at most limit_nodes of them; *last_node (buffer cleared first) is
+ * the last node looked at. */
+BF_MUST_CHECK enum bf_code store_world(struct store *s, const struct event_query *q, int64_t as_of_us, struct bf_slice after_node,
+                                       size_t limit_nodes, struct event_page *page, struct bf_buf *last_node, bool *exhausted,
+                                       struct bf_err *err);
+BF_MUST_CHECK enum bf_code store_duplicates(struct store *s, struct bf_slice topic, const struct bf_uuid *id, size_t max, struct duplicate *out,
+                                            size_t *count, struct bf_err *err);
+BF_MUST_CHECK enum bf_code store_quarantine(struct store *s, const struct poison_query *q, size_t limit, struct poison **out, size_t *count,
+                                            struct bf_err *err);
+/* The archive answers? For /readyz and metrics. */
+BF_MUST_CHECK enum bf_code store_archive_ping(struct store *s, struct bf_err *err);
+
+#endif

@@ -157,6 +157,8 @@ void poison_query_init(struct poison_query *q);
 BF_MUST_CHECK enum bf_code hot_quarantine(struct hot *h, const struct poison_query *q, size_t limit, struct poison **out, size_t *count,
                                           int64_t *hot_from_us, struct bf_err *err);
 void poison_free(struct poison *p, size_t count);
+/* A deep copy into one element of an array that poison_free() will free (both stores fill their answers with it). */
+BF_MUST_CHECK enum bf_code poison_copy(struct poison *dst, const struct poison *src, struct bf_err *err);
 
 /* Schemas as kept: the text, and the references as a JSON array [{"name","schema"}] in compile order. Writer thread: put (own transaction). */
 BF_MUST_CHECK enum bf_code hot_schema_put(struct hot *h, int32_t id, struct bf_slice type, struct bf_slice schema, struct bf_slice refs_json,

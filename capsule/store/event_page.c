@@ -1,0 +1,97 @@
+/* Copies of events and poison that outlive the store they came from. All bytes of one event lie in one piece of the page's arena. */
+#include "arena.h"
+#include "event.h"
+#include "hot.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+void event_page_init(struct event_page *p) {
+    memset(p, 0, sizeof *p);
+}
+
+void event_page_clear(struct event_page *p) {
+    p->count = 0;
+    p->bytes = 0;
+    arena_clear(&p->arena);
+}
+
+void event_page_fini(struct event_page *p) {
+    free(p->events);
+    arena_fini(&p->arena);
+    memset(p, 0, sizeof *p);
+}
+
+static bool page_room(struct event_page *p) {
+    if (p->count < p->capacity)
+        return true;
+    size_t capacity = p->capacity == 0 ? 16 : p->capacity * 2;
+    struct event *events = realloc(p->events, capacity * sizeof *events);
+    if (events == NULL)
+        return false;
+    p->events = events;
+    p->capacity = capacity;
+    return true;
+}
+
+static struct bf_slice put_slice(char **at, struct bf_slice from) {
+    if (from.data == NULL)
+        return BF_SLICE_NONE;
+    struct bf_slice to = {*at, from.len};
+    memcpy(*at, from.data, from.len);
+    *at += from.len;
+    return to;
+}
+
+enum bf_code event_page_add(struct event_page *p, const struct event *ev, struct bf_err *err) {
+    size_t bytes = ev->topic.len + ev->node_id.len + ev->trace_id.len + ev->source_id.len + ev->key.len + ev->value.len +
+                   ev->headers.len;
+    char *at = page_room(p) ? arena_alloc(&p->arena, bytes == 0 ? 1 : bytes) : NULL;
+    if (at == NULL)
+        return bf_fail(err, BF_NOMEM, 0, "no memory for an event of %zu bytes in a page of %zu", bytes, p->count);
+    struct event *copy = &p->events[p->count];
+    *copy = *ev;
+    copy->topic = put_slice(&at, ev->topic);
+    copy->node_id = put_slice(&at, ev->node_id);
+    copy->trace_id = put_slice(&at, ev->trace_id);
+    copy->source_id = put_slice(&at, ev->source_id);
+    copy->key = put_slice(&at, ev->key);
+    copy->value = put_slice(&at, ev->value);
+    copy->headers = put_slice(&at, ev->headers);
+    p->count++;
+    p->bytes += bytes + sizeof *copy;
+    return BF_OK;
+}
+
+void poison_query_init(struct poison_query *q) {
+    memset(q, 0, sizeof *q);
+    q->offset = -1;
+    q->after_us = INT64_MIN;
+    q->below_us = INT64_MAX;
+}
+
+/* One allocation per poison; topic is always present, so its data is where the piece begins. */
+enum bf_code poison_copy(struct poison *dst, const struct poison *src, struct bf_err *err) {
+    size_t bytes = src->topic.len + src->detail.len + src->key.len + src->value.len + src->headers.len;
+    char *at = malloc(bytes == 0 ? 1 : bytes);
+    if (at == NULL)
+        return bf_fail(err, BF_NOMEM, 0, "no memory for a quarantined record of %zu bytes", bytes);
+    *dst = *src;
+    dst->topic = (struct bf_slice){at, src->topic.len};
+    if (src->topic.len > 0)
+        memcpy(at, src->topic.data, src->topic.len);
+    at += src->topic.len;
+    dst->detail = put_slice(&at, src->detail);
+    dst->key = put_slice(&at, src->key);
+    dst->value = put_slice(&at, src->value);
+    dst->headers = put_slice(&at, src->headers);
+    return BF_OK;
+}
+
+void poison_free(struct poison *p, size_t count) {
+    if (p == NULL)
+        return;
+    for (size_t i = 0; i < count; i++)
+        free((void *)(uintptr_t)p[i].topic.data);
+    free(p);
+}

@@ -17,13 +17,17 @@ enum capsule_metric {
 extern const struct bf_metric_def capsule_metric_defs[CAPSULE_METRICS];
 
 struct capsule_settings {
-    char *dir, *bootstrap, *registry_url, *postgres, *http_host, *group, *schemas_dir, *migrations_dir, *log_level;
+    char *dir, *bootstrap, *registry_url, *postgres, *http_host, *group, *schemas_dir, *migrations_dir, *log_level, *endpoints_file;
     int64_t http_port, hot_bytes_max, hot_age_ms, batch_events_max, batch_bytes_max, archive_events_max, start_timeout_ms;
-    int64_t http_connections_max, archive_pool_max, schema_retry_ms, value_bytes_max, depth_max, idle_commit_ms;
+    int64_t http_connections_max, archive_pool_max, schema_retry_ms, value_bytes_max, depth_max;
     bool http_port_or_free, sync_commits;
 };
 
 enum dependency { DEPENDENCY_KAFKA, DEPENDENCY_REGISTRY, DEPENDENCY_POSTGRES, DEPENDENCIES };
+
+struct ingest;
+struct archiver;
+struct dlq;
 
 struct capsule {
     const struct capsule_settings *settings;
@@ -33,12 +37,16 @@ struct capsule {
     struct store *store;
     struct bf_metrics *metrics;
     struct bf_consumer *consumer; /* owned by ingest; watermarks may be read from any thread */
+    struct ingest *ingest;
+    struct archiver *archiver;
+    struct dlq *dlq;
     char instance[37];            /* hot_instance_id() as text */
     char *cluster_id;
     int64_t started_at_us;
     atomic_int dependency_up[DEPENDENCIES]; /* written by the loop that talks to it */
     atomic_bool ingesting, paused, archiving; /* true once the loop runs normally */
-    atomic_int fatal; /* an exit code; 0 while all is well */
+    atomic_bool fence_lost; /* set by the archiver: some partition's fence does not hold; ingest reconciles and clears it */
+    atomic_int fatal; /* an exit code; 0 while all is well; whoever sets it also calls bf_stop_request() */
 };
 
 #endif

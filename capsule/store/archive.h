@@ -41,6 +41,9 @@ struct archive_partition {
     struct bf_uuid owner;
     int64_t epoch, next_offset;
 };
+/* Every partition the archive knows; free(*out). */
+BF_MUST_CHECK enum bf_code archive_partitions(struct archive *a, struct archive_partition **out, size_t *count, struct bf_err *err);
+
 /* Take partitions: for each raise the epoch and set the owner in one transaction (rows are made when missing, next_offset -1). out[i] belongs to
  * tps[i]; previous_owner tells whether somebody else held it since. */
 struct archive_taken {

@@ -1,0 +1,26 @@
+/* What must be settled between the hot store, the archive and Kafka before ingest may go on. Called from the thread that writes the hot
+ * store (main before the loops start, ingest afterwards).
+ *
+ *   hot store new or lost          recover_rebuild: ids, nodes, ledger, schemas from the archive; reads go to the archive
+ *   partition given to us          recover_take: raises the epoch; decides where to begin
+ *     hot knows the epoch before     goes on at hot's next offset, its unarchived tail is valid
+ *     somebody else held it since    forgets the tail, learns the ids, goes on at the archive's next offset
+ *     nobody ever held it            the log's beginning
+ *     the archive is behind hot      BF_BROKEN: it was restored from an older backup
+ *   a fence that does not hold     recover_reconcile: forgets the tails of partitions that others own now
+ */
+#ifndef RECOVER_H
+#define RECOVER_H
+
+#include "archive.h"
+#include "capsule.h"
+
+BF_MUST_CHECK enum bf_code recover_rebuild(struct capsule *c, struct archive *a, struct bf_err *err);
+BF_MUST_CHECK enum bf_code recover_reconcile(struct capsule *c, struct archive *a, struct bf_err *err);
+
+/* Raises the epochs, sets tps[i].offset to where each begins, and says both to the hot store in one commit. BF_AGAIN: Kafka or the archive is
+ * away; calling again is harmless. */
+BF_MUST_CHECK enum bf_code recover_take(struct capsule *c, struct archive *a, struct bf_consumer *consumer, struct bf_tp *tps, size_t count,
+                                        struct bf_err *err);
+
+#endif

@@ -1,0 +1,17 @@
+/* What the files of the merged read share. Private to them. */
+#ifndef STORE_TIERS_H
+#define STORE_TIERS_H
+
+#include "store.h"
+
+/* archive_fetch and archive_world over the pool, with one second try on a connection that died in the pool. */
+BF_MUST_CHECK enum bf_code store_archive_fetch(struct store *s, const struct event_query *q, int64_t below_us, const struct event_pos *after,
+                                               size_t limit, struct event_page *page, bool *exhausted, struct bf_err *err);
+BF_MUST_CHECK enum bf_code store_archive_world(struct store *s, const struct event_query *q, int64_t as_of_us, int64_t below_us,
+                                               struct bf_slice after_node, size_t limit_nodes, struct event_page *page, bool *exhausted,
+                                               struct bf_err *err);
+
+/* Can anything that the query asks for lie below hot_from, where only the archive has it? */
+bool store_reaches_archive(const struct event_query *q, int64_t hot_from_us);
+
+#endif

@@ -1,0 +1,125 @@
+/* What the handlers share: the call, its parameters, its answer. Private to this folder. */
+#ifndef API_INTERNAL_H
+#define API_INTERNAL_H
+
+#include "api.h"
+#include "api_cursor.h"
+#include "bf_http.h"
+#include "bf_json.h"
+#include "event_json.h"
+
+#define API_PARAM_BYTES_MAX 4096
+#define API_LIMIT_DEFAULT 100
+#define API_LIMIT_MAX 10000
+
+struct api {
+    struct capsule *capsule;
+    struct bf_http *http;
+};
+
+/* Memory that each connection's thread keeps from answer to answer. */
+struct api_scratch {
+    struct event_page page;
+    struct bf_buf out, text;
+};
+
+/* One request on its way: made by api_begin(), lives until the handler returns. */
+struct api_call {
+    struct api *api;
+    struct capsule *capsule;
+    struct bf_http_request *req;
+    struct api_scratch *scratch; /* page and buffers empty */
+    struct bf_json json;         /* onto scratch->out */
+};
+
+/* Check the parameters' form (length, repetition, emptiness); `repeatable` may be NULL. False: answered already. */
+bool api_begin(struct api_call *call, struct bf_http_request *req, void *ctx, const char *repeatable);
+
+/* Parameters. Absent leaves *out alone. False: a 400 that names the parameter was sent. */
+bool api_param_time(struct api_call *call, const char *name, int64_t *out);
+bool api_param_int(struct api_call *call, const char *name, int64_t least, int64_t most, int64_t *out);
+bool api_param_bool(struct api_call *call, const char *name, bool *given, bool *out);
+/* One of `choices` (NULL-ended); *out is its place. */
+bool api_param_choice(struct api_call *call, const char *name, const char *const *choices, int *out);
+bool api_param_topic(struct api_call *call, const char *name, struct bf_slice *out);
+bool api_param_node(struct api_call *call, const char *name, struct bf_slice *out);
+bool api_param_prefix(struct api_call *call, const char *name, struct bf_slice *out);
+/* Path segments. */
+bool api_path_node(struct api_call *call, struct bf_slice *out);
+bool api_path_topic(struct api_call *call, struct bf_slice *out);
+bool api_path_int(struct api_call *call, const char *name, int64_t least, int64_t most, int64_t *out);
+
+/* Everything a query may say by parameters of these names that the route allows: topic, domain, node, node_prefix, from, to, recorded_from,
+ * recorded_to, trace, cause, order. */
+bool api_filter(struct api_call *call, struct event_query *q);
+bool api_filter_ranges(struct api_call *call, const struct event_query *q); /* from <= to, both pairs */
+/* The hash of what a cursor is bound to: all of the query but known_by. `q` has its topics sorted. */
+uint64_t api_filter_hash(enum api_cursor_kind kind, const struct event_query *q);
+/* Sort the topics and drop repeated ones. */
+void api_sort_topics(struct event_query *q);
+
+/* The `cursor` parameter against what the question is now; *given false when there is none. */
+struct api_place {
+    bool given;
+    struct api_cursor cursor;
+    uint8_t buffer[CURSOR_ENCODED_MAX];
+};
+bool api_place_read(struct api_call *call, enum api_cursor_kind kind, uint64_t filter, struct api_place *out);
+
+/* known_by: what is asked for, cut at the recorded watermark; a page's cursor brings it along and must not contradict. */
+struct api_known {
+    int64_t known_by_us;
+    bool open; /* not asked for, or beyond the watermark */
+};
+bool api_known_by(struct api_call *call, const struct api_place *place, struct api_known *out);
+
+/* as_of: defaults to now, and where known_by is given to that, so that the answer is the same for ever. */
+bool api_as_of(struct api_call *call, const struct api_known *known, int64_t *as_of_us);
+
+/* Answers. The headers say the watermarks; recorded_through_us is what the body says. */
+void api_watermark_headers(struct api_call *call, int64_t recorded_through_us);
+/* Send scratch->out as JSON; a buffer that failed gives a 413. */
+void api_reply(struct api_call *call, int status, int64_t recorded_through_us);
+void api_reply_as(struct api_call *call, int status, const char *content_type);
+void api_fail(struct api_call *call, const struct bf_err *err);
+/* `Link: <…>; rel="next"`: this request's target with another cursor. */
+void api_link_next(struct api_call *call, const char *cursor);
+/* "next", "recorded_through", "complete": the end of every page. */
+void api_page_end(struct api_call *call, const char *next, int64_t recorded_through_us);
+void api_member_slice(struct bf_json *j, const char *key, struct bf_slice s);
+
+/* Is anything recorded of this node by then? False and *code BF_OK: no. */
+enum bf_code api_node_known(struct api_call *call, struct bf_slice node, int64_t known_by_us, bool *known, struct bf_err *err);
+/* Refresh the gauges that are taken when asked for. */
+void api_refresh_gauges(struct api *api);
+/* What keeps it from being ready, as a JSON array's values; returns how many. */
+size_t api_unready_reasons(const struct capsule *c, struct bf_json *j);
+/* The array of the packed headers: [{"name","value"}]. */
+void api_headers_json(struct bf_json *j, struct bf_slice packed);
+/* Answer with one part of a record: value, key or headers. */
+void api_reply_part(struct api_call *call, struct bf_slice value, struct bf_slice key, struct bf_slice headers);
+
+/* Per partition, for /lag, /topics and the gauges. */
+struct api_lag {
+    bool known;                  /* the high watermark is */
+    int64_t high, messages;
+    double seconds;
+    int64_t archived_offset;     /* every record below it is in PostgreSQL; -1: not known */
+};
+void api_lag_of(const struct capsule *c, const struct hot_partition *p, struct api_lag *out);
+
+/* The table of routes; method NULL ends it. */
+const struct bf_http_route *api_routes(void);
+
+/* Handlers, by file. */
+bf_http_handler api_get_events, api_get_history;                          /* api_page.c */
+bf_http_handler api_get_event, api_get_event_raw;                         /* api_event.c */
+bf_http_handler api_get_nodes, api_get_node, api_get_state;               /* api_node.c */
+bf_http_handler api_get_world;                                            /* api_world.c */
+bf_http_handler api_get_replay;                                           /* api_replay.c */
+bf_http_handler api_get_topics, api_get_topic, api_get_lag;               /* api_topics.c */
+bf_http_handler api_get_coverage;                                         /* api_coverage.c */
+bf_http_handler api_get_quarantine, api_get_poison, api_get_poison_raw;   /* api_quarantine.c */
+bf_http_handler api_get_schema, api_get_status, api_get_livez, api_get_readyz, api_get_metrics, api_get_openapi; /* api_status.c */
+
+#endif

@@ -70,13 +70,14 @@ BF_MUST_CHECK enum bf_code bf_consumer_poll(struct bf_consumer *c, int timeout_m
 /* Stop and resume fetching of everything held (back-pressure); polling must go on. */
 BF_MUST_CHECK enum bf_code bf_consumer_pause(struct bf_consumer *c, struct bf_err *err);
 BF_MUST_CHECK enum bf_code bf_consumer_resume(struct bf_consumer *c, struct bf_err *err);
-/* Go back (or on) to these offsets. */
+/* Go back (or on) to these offsets; partitions that are not held (any more) are left out. */
 BF_MUST_CHECK enum bf_code bf_consumer_rewind(struct bf_consumer *c, const struct bf_tp *tps, size_t count, struct bf_err *err);
 
 /* Commit to Kafka, asynchronously: a hint for lag tools (capsule) or the service's own position (odyssey, plato; `sync` waits). Any thread. */
 BF_MUST_CHECK enum bf_code bf_consumer_commit(struct bf_consumer *c, const struct bf_tp *tps, size_t count, bool sync, struct bf_err *err);
 
-/* Low and high watermark as last fetched (never blocks); false when not known yet. Any thread. */
+/* Low and high watermark as last fetched (never blocks); false when not known yet; *low is -1 until the broker said it (some 10 s). Any
+ * thread. */
 bool bf_consumer_watermarks(struct bf_consumer *c, const char *topic, int32_t partition, int64_t *low, int64_t *high);
 /* Asks the broker. */
 BF_MUST_CHECK enum bf_code bf_consumer_query_watermarks(struct bf_consumer *c, const char *topic, int32_t partition, int timeout_ms,
@@ -114,6 +115,8 @@ BF_MUST_CHECK enum bf_code bf_producer_flush(struct bf_producer *p, int timeout_
 size_t bf_producer_queued(const struct bf_producer *p);
 /* Make the topic's metadata known (and let an auto-creating broker create it); BF_AGAIN on timeout. */
 BF_MUST_CHECK enum bf_code bf_producer_warm(struct bf_producer *p, const char *topic, int timeout_ms, struct bf_err *err);
+/* The cluster's id; the caller frees *out. */
+BF_MUST_CHECK enum bf_code bf_producer_cluster_id(struct bf_producer *p, int timeout_ms, char **out, struct bf_err *err);
 
 /* ---- admin ---- */
 /* Create a topic; BF_EXISTS when it is there. BF_INVALID when the broker has no admin API (the embedded one). */
@@ -122,9 +125,21 @@ BF_MUST_CHECK enum bf_code bf_kafka_create_topic(const char *bootstrap, const ch
 /* Is a broker there? BF_AGAIN when none answers within timeout_ms. */
 BF_MUST_CHECK enum bf_code bf_kafka_ping(const char *bootstrap, int timeout_ms, struct bf_err *err);
 
-/* For the devbroker: a mock cluster of librdkafka that serves real sockets. */
+/* How far another group has committed, without being its member. One thread at a time. */
+struct bf_group_view;
+BF_MUST_CHECK enum bf_code bf_group_view_open(const char *bootstrap, const char *group, struct bf_group_view **out, struct bf_err *err);
+void bf_group_view_close(struct bf_group_view *v);
+/* Set tps[i].offset to the group's committed offset, -1 when it has none. */
+BF_MUST_CHECK enum bf_code bf_group_view_committed(struct bf_group_view *v, struct bf_tp *tps, size_t count, int timeout_ms,
+                                                   struct bf_err *err);
+
+/* Is this the id of a mock cluster, which forgets all but the last 5 MiB of a partition? */
+bool bf_kafka_is_mock_cluster(const char *cluster_id);
+
+/* For the devbroker: a mock cluster of librdkafka that serves real sockets. A topic that is not made by bf_mock_cluster_topic() comes
+ * into being with 4 partitions when somebody asks for it; that number cannot be set. */
 struct bf_mock_cluster;
-BF_MUST_CHECK enum bf_code bf_mock_cluster_open(int brokers, int default_partitions, struct bf_mock_cluster **out, struct bf_err *err);
+BF_MUST_CHECK enum bf_code bf_mock_cluster_open(int brokers, struct bf_mock_cluster **out, struct bf_err *err);
 const char *bf_mock_cluster_bootstrap(const struct bf_mock_cluster *m);
 BF_MUST_CHECK enum bf_code bf_mock_cluster_topic(struct bf_mock_cluster *m, const char *topic, int partitions, struct bf_err *err);
 void bf_mock_cluster_close(struct bf_mock_cluster *m);

@@ -1,0 +1,210 @@
+/* What is held, and what became of the rest: topics, coverage, lag, quarantine. */
+#include "cli.h"
+
+#include <string.h>
+
+enum { PARAMS_MAX = 8 };
+struct query {
+    struct cli_options common;
+    char *params[PARAMS_MAX];
+};
+
+#define PARAM(index, key, help)                                                                                        \
+    { key, BF_SETTING_STRING, offsetof(struct query, params) + (index) * sizeof(char *), NULL, 0, 0, false, false, NULL, help }
+
+/* Rows of members by name; "a.b" looks into member a. */
+static void print_rows(const json_t *list, const struct cli_column *columns, const char *const *keys, size_t count) {
+    struct cli_table t;
+    size_t i;
+    json_t *row;
+    cli_table_init(&t, columns, count);
+    json_array_foreach((json_t *)(uintptr_t)list, i, row)
+        for (size_t k = 0; k < count; k++) {
+            const char *dot = strchr(keys[k], '.');
+            char outer[64];
+            snprintf(outer, sizeof outer, "%.*s", dot != NULL ? (int)(dot - keys[k]) : 0, keys[k]);
+            cli_cell_json(&t, dot != NULL ? json_object_get(json_object_get(row, outer), dot + 1) : json_object_get(row, keys[k]));
+        }
+    cli_table_print(&t, stdout);
+    cli_table_fini(&t);
+}
+
+static void print_watermarks(const json_t *answer) {
+    const char *recorded = cli_str(answer, "recorded_through"), *archived = cli_str(answer, "archived_through");
+    if (recorded != NULL)
+        fprintf(stderr, "recorded through %s", recorded);
+    if (archived != NULL)
+        fprintf(stderr, ", archived through %s", archived);
+    fputc('\n', stderr);
+}
+
+/* The four commands differ in path, options and what they print. */
+struct listing {
+    const struct bf_settings_program *program;
+    const char *path;
+    int positional_max;
+    void (*print)(const json_t *answer, bool one);
+};
+
+static int run(const struct listing *l, int argc, char **argv, int *left_count, char ***left, struct query *q) {
+    struct cli_client c = {0};
+    json_t *answer = NULL;
+    int exit_code;
+    if (!cli_load(l->program, argc, argv, 0, l->positional_max, q, left, left_count, &exit_code) ||
+        (exit_code = cli_client_open(&c, &q->common)) != BF_EXIT_OK)
+        goto done;
+    cli_path(&c, l->path);
+    if (*left_count == 1)
+        cli_segment(&c, (*left)[0]);
+    cli_params(&c, l->program->table, q);
+    exit_code = cli_get_json(&c, &q->common, &answer);
+    if (answer != NULL)
+        l->print(answer, *left_count == 1);
+done:
+    json_decref(answer);
+    cli_client_close(&c);
+    bf_settings_fini(l->program, q);
+    return exit_code;
+}
+
+/* ---- topics ---- */
+
+static const struct bf_setting topics_table[] = {CLI_OPTION_ROWS(struct query), CLI_OPTIONS_END};
+static const struct bf_settings_program topics_program = {
+    "butterfly", "topics [TOPIC] [options]", "Shows the topics held and how much of them; of one topic its partitions.", NULL, topics_table, true};
+
+static void print_topics(const json_t *answer, bool one) {
+    static const struct cli_column of_topics[] = {{"TOPIC", false},       {"PARTITIONS", true}, {"EVENTS", true},  {"DUPLICATES", true},
+                                                  {"QUARANTINED", true},  {"CONTROL", true},    {"LOST", true},    {"NEWEST EVENT", false}};
+    static const char *const topic_keys[] = {"topic", "partitions", "events", "dispositions.duplicate", "dispositions.quarantined",
+                                             "dispositions.control", "dispositions.lost-before-read", "newest_event_time"};
+    static const struct cli_column of_partitions[] = {{"PARTITION", true}, {"FIRST", true},    {"NEXT", true},   {"EVENTS", true},
+                                                      {"LAG", true},       {"ARCHIVED", true}, {"EPOCH", true},  {"NEWEST EVENT", false}};
+    static const char *const partition_keys[] = {"partition",    "first_offset",    "next_offset", "events",
+                                                 "lag_messages", "archived_offset", "epoch",       "newest_event_time"};
+    if (one)
+        print_rows(json_object_get(answer, "partitions"), of_partitions, partition_keys, 8);
+    else
+        print_rows(json_object_get(answer, "topics"), of_topics, topic_keys, 8);
+    print_watermarks(answer);
+}
+
+int cli_topics(const struct cli_command *cmd, int argc, char **argv) {
+    (void)cmd;
+    static const struct listing l = {&topics_program, "/v1/topics", 1, print_topics};
+    struct query q = {0};
+    char **left;
+    int left_count = 0;
+    return run(&l, argc, argv, &left_count, &left, &q);
+}
+
+/* ---- lag ---- */
+
+static const struct bf_setting lag_table[] = {CLI_OPTION_ROWS(struct query), CLI_OPTIONS_END};
+static const struct bf_settings_program lag_program = {"butterfly", "lag [options]", "Shows how far the server is behind Kafka, by partition.",
+                                                       NULL, lag_table, false};
+
+static void print_lag(const json_t *answer, bool one) {
+    static const struct cli_column columns[] = {{"TOPIC", false}, {"PARTITION", true}, {"NEXT", true},     {"HIGH", true},
+                                                {"LAG", true},    {"SECONDS", true},   {"ARCHIVED", true}};
+    static const char *const keys[] = {"topic", "partition", "next_offset", "high_watermark", "lag_messages", "lag_seconds", "archived_offset"};
+    (void)one;
+    print_rows(json_object_get(answer, "lag"), columns, keys, 7);
+    fprintf(stderr, "%lld messages behind, ", (long long)cli_int(answer, "lag_messages", 0));
+    print_watermarks(answer);
+}
+
+int cli_lag(const struct cli_command *cmd, int argc, char **argv) {
+    (void)cmd;
+    static const struct listing l = {&lag_program, "/v1/lag", 0, print_lag};
+    struct query q = {0};
+    char **left;
+    int left_count = 0;
+    return run(&l, argc, argv, &left_count, &left, &q);
+}
+
+/* ---- coverage ---- */
+
+static const struct bf_setting coverage_table[] = {
+    CLI_OPTION_ROWS(struct query),
+    PARAM(0, "topic", "Only of this topic"),
+    PARAM(1, "partition", "Only of this partition"),
+    CLI_OPTIONS_END,
+};
+static const struct bf_settings_program coverage_program = {
+    "butterfly", "coverage [options]", "Shows what became of every offset: stored, duplicate, quarantined, control or lost-before-read.", NULL,
+    coverage_table, false};
+
+static void print_coverage(const json_t *answer, bool one) {
+    static const struct cli_column columns[] = {{"TOPIC", false}, {"PARTITION", true}, {"FROM", true}, {"TO", true}, {"DISPOSITION", false}};
+    struct cli_table t;
+    size_t i, k;
+    json_t *partition, *interval;
+    (void)one;
+    cli_table_init(&t, columns, 5);
+    json_array_foreach(json_object_get(answer, "coverage"), i, partition) {
+        static const char *const lists[] = {"intervals", "holes"};
+        for (size_t l = 0; l < 2; l++)
+            json_array_foreach(json_object_get(partition, lists[l]), k, interval) {
+                cli_cell_json(&t, json_object_get(partition, "topic"));
+                cli_cell_json(&t, json_object_get(partition, "partition"));
+                cli_cell_json(&t, json_object_get(interval, "from"));
+                cli_cell_json(&t, json_object_get(interval, "to"));
+                cli_cell(&t, l == 0 ? cli_str(interval, "disposition") : "HOLE");
+            }
+    }
+    cli_table_print(&t, stdout);
+    cli_table_fini(&t);
+    fprintf(stderr, "%s, ", json_is_true(json_object_get(answer, "complete")) ? "no holes" : "THERE ARE HOLES");
+    print_watermarks(answer);
+}
+
+int cli_coverage(const struct cli_command *cmd, int argc, char **argv) {
+    (void)cmd;
+    static const struct listing l = {&coverage_program, "/v1/coverage", 0, print_coverage};
+    struct query q = {0};
+    char **left;
+    int left_count = 0;
+    return run(&l, argc, argv, &left_count, &left, &q);
+}
+
+/* ---- quarantine ---- */
+
+static const struct bf_setting quarantine_table[] = {
+    CLI_OPTION_ROWS(struct query),
+    PARAM(0, "topic", "Only of this topic"),
+    PARAM(1, "reason", "Only these: avro, framing, schema, node_id, utf8, limit or refused"),
+    PARAM(2, "schema-id", "Only of this schema id"),
+    PARAM(3, "redriven", "true or false"),
+    PARAM(4, "limit", "At most so many"),
+    PARAM(5, "cursor", "Go on where another page ended"),
+    CLI_OPTIONS_END,
+};
+static const struct bf_settings_program quarantine_program = {
+    "butterfly", "quarantine [redrive] [options]", "Shows the records that could not be taken in, and why.", NULL, quarantine_table, true};
+
+static void print_quarantine(const json_t *answer, bool one) {
+    static const struct cli_column columns[] = {{"TOPIC", false},  {"PARTITION", true}, {"OFFSET", true},    {"QUARANTINED", false},
+                                                {"REASON", false}, {"SCHEMA", true},    {"REDRIVEN", false}, {"DETAIL", false}};
+    static const char *const keys[] = {"topic", "partition", "offset", "quarantined_at", "reason", "schema_id", "redriven_at", "detail"};
+    const json_t *list = json_object_get(answer, "quarantined");
+    (void)one;
+    print_rows(list, columns, keys, 8);
+    fprintf(stderr, "%zu record%s\n", json_array_size(list), json_array_size(list) == 1 ? "" : "s");
+    if (cli_str(answer, "next") != NULL)
+        fprintf(stderr, "more: --cursor %s\n", cli_str(answer, "next"));
+}
+
+int cli_quarantine(const struct cli_command *cmd, int argc, char **argv) {
+    (void)cmd;
+    static const struct listing l = {&quarantine_program, "/v1/quarantine", 0, print_quarantine};
+    struct query q = {0};
+    char **left;
+    int left_count = 0;
+    for (int i = 1; i < argc; i++) /* a word without dashes can only be the action */
+        if (strcmp(argv[i], "redrive") == 0) {
+            cli_error("this server does not offer redrive yet; the records stay in quarantine, whole");
+            return BF_EXIT_FAILED;
+        }
+    return run(&l, argc, argv, &left_count, &left, &q);
+}

@@ -392,7 +392,7 @@ enum bf_code avro_compat_check(const struct avro_schema *reader, const struct av
     }
     free(c.slots);
     bf_buf_fini(&c.path);
-    struct avro_compat result = {ok && !c.undecided, c.list, c.count};
+    struct avro_compat result = {ok && !c.undecided, c.undecided, c.list, c.count};
     if (c.nomem) {
         avro_compat_fini(&result);
         return bf_fail(err, BF_NOMEM, 0, "out of memory while comparing schemas");

@@ -25,6 +25,7 @@ struct avro_conflict {
 
 struct avro_compat {
     bool compatible;
+    bool undecided; /* not compatible, because it cannot be said (two fields fit one, or too large) */
     struct avro_conflict *conflicts;
     size_t count;
 };

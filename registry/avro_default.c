@@ -7,7 +7,11 @@
 static bool fits(const struct avro_node *type, const json_t *value, int *steps);
 
 static bool record_fits(const struct avro_node *type, const json_t *value, int *steps) {
-    if (!json_is_object(value) || !type->complete) {
+    if (!json_is_object(value)) {
+        return false;
+    }
+    if (!type->complete) {
+        *steps = 0; /* nothing can be said before its fields are known: no other branch of a union may take the default either */
         return false;
     }
     for (size_t i = 0; i < type->field_count; i++) {

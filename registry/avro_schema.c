@@ -150,7 +150,7 @@ static enum bf_code define(struct avro_schema *s, struct avro_node *n, struct bf
     return BF_OK;
 }
 
-/* A name in the place of a type: first in the namespace that holds there, then as it stands. */
+/* A name in the place of a type: a full name, or one of the namespace that holds there. */
 static enum bf_code resolve(struct avro_schema *s, const char *written, const char *space, const struct avro_node **out,
                             struct bf_err *err) {
     const char *name, *own_space, *full;
@@ -158,9 +158,6 @@ static enum bf_code resolve(struct avro_schema *s, const char *written, const ch
         return err->code;
     }
     json_t *index = json_object_get(s->names, full);
-    if (index == NULL) {
-        index = json_object_get(s->names, written);
-    }
     if (index == NULL) {
         return bf_fail(err, BF_INVALID, 0, "Undefined name: \"%.200s\"", full);
     }

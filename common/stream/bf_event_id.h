@@ -26,10 +26,12 @@ bool bf_uuid_parse(struct bf_slice text, struct bf_uuid *out);
  * SHA-256("butterfly:event-id:" + text), version and variant bits set. *is_source (may be NULL) says that text is kept as source_id. */
 struct bf_uuid bf_event_id_from_text(struct bf_slice text, bool *is_source);
 
-/* For a message without any id: SHA-256 over topic, key, event time and value bytes, each prefixed by its length. */
+/* For a message without any id: the version-8 UUID of SHA-256 over topic, key, event time (8 bytes, big-endian) and value, each prefixed
+ * by its length as 8 bytes, big-endian; a part that is absent (data NULL) has length 2^64-1 and no bytes. */
 struct bf_uuid bf_event_id_derive(struct bf_slice topic, struct bf_slice key, int64_t event_time_us, struct bf_slice value);
 
-/* For an event that another one caused: SHA-256 over cause id, rule name and a discriminator. Reprocessing makes the same. */
+/* For an event that another one caused: SHA-256 over cause id (16 bytes), rule name and a discriminator (may be NULL: absent), each
+ * prefixed as above. Reprocessing makes the same. */
 struct bf_uuid bf_event_id_caused(const struct bf_uuid *cause, const char *rule, const char *discriminator);
 
 #endif

@@ -1,5 +1,6 @@
 /* Confluent wire format: byte 0x00, 4-byte big-endian schema id, Avro binary. Also the newer form: a 16-byte GUID in the message
- * header `__value_schema_id` (first byte 0x01 and then the GUID; the value is bare Avro then). Pure; thread-safe. */
+ * header `__value_schema_id` (first byte 0x01 and then the GUID, or 0x00 and then the 4-byte id; the value is bare Avro then). An absent
+ * value (a tombstone) is not a frame. Pure; thread-safe. */
 #ifndef BF_FRAMING_H
 #define BF_FRAMING_H
 

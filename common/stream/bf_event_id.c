@@ -1,0 +1,152 @@
+/* UUIDv7 keeps one process-wide 60-bit state (milliseconds and a 12-bit counter) that only rises; the other 62 bits are random, so two
+ * processes do not collide. What is hashed for derived ids is laid out in the header: it is a format and must never change. */
+#include "bf_event_id.h"
+
+#include "bf_time.h"
+
+#include <errno.h>
+#include <openssl/evp.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <sys/random.h>
+
+#define SHA256_BYTES 32
+
+static void set_version(struct bf_uuid *id, uint8_t version) {
+    id->b[6] = (uint8_t)((id->b[6] & 0x0f) | (version << 4));
+    id->b[8] = (uint8_t)((id->b[8] & 0x3f) | 0x80);
+}
+
+static uint64_t random_u64(void) {
+    uint64_t v;
+    ssize_t n;
+    do
+        n = getrandom(&v, sizeof(v), 0);
+    while (n < 0 && errno == EINTR);
+    bf_assert(n == (ssize_t)sizeof(v));
+    return v;
+}
+
+struct bf_uuid bf_uuid_v7(void) {
+    static _Atomic uint64_t last;
+    uint64_t random = random_u64();
+    uint64_t now_ms = (uint64_t)(bf_time_now_us() / 1000) & UINT64_C(0xffffffffffff);
+    /* A new millisecond begins in the lower half of the counter, so that a burst within it has room before it borrows from the next. */
+    uint64_t fresh = (now_ms << 12) | (random_u64() & 0x7ff);
+    uint64_t seen = atomic_load(&last), next;
+    do
+        next = fresh > seen ? fresh : seen + 1;
+    while (!atomic_compare_exchange_weak(&last, &seen, next));
+
+    struct bf_uuid id;
+    bf_put_be64(id.b, ((next >> 12) << 16) | (next & 0xfff));
+    bf_put_be64(id.b + 8, random);
+    set_version(&id, 7);
+    return id;
+}
+
+void bf_uuid_format(char dst[BF_UUID_TEXT_LEN + 1], const struct bf_uuid *id) {
+    static const char digits[] = "0123456789abcdef";
+    char *p = dst;
+    for (int i = 0; i < 16; i++) {
+        if (i == 4 || i == 6 || i == 8 || i == 10)
+            *p++ = '-';
+        *p++ = digits[id->b[i] >> 4];
+        *p++ = digits[id->b[i] & 15];
+    }
+    *p = '\0';
+}
+
+static int hex_digit(char c) {
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    if (c >= 'a' && c <= 'f')
+        return c - 'a' + 10;
+    if (c >= 'A' && c <= 'F')
+        return c - 'A' + 10;
+    return -1;
+}
+
+bool bf_uuid_parse(struct bf_slice text, struct bf_uuid *out) {
+    const char *p = text.data;
+    struct bf_uuid id;
+    if (p == NULL || text.len != BF_UUID_TEXT_LEN)
+        return false;
+    for (int i = 0; i < 16; i++) {
+        if ((i == 4 || i == 6 || i == 8 || i == 10) && *p++ != '-')
+            return false;
+        int high = hex_digit(p[0]), low = hex_digit(p[1]);
+        if (high < 0 || low < 0)
+            return false;
+        id.b[i] = (uint8_t)(high << 4 | low);
+        p += 2;
+    }
+    *out = id;
+    return true;
+}
+
+/* ---- derived ids ---- */
+
+static EVP_MD_CTX *hash_begin(void) {
+    EVP_MD_CTX *h = EVP_MD_CTX_new();
+    bf_assert(h != NULL && EVP_DigestInit_ex(h, EVP_sha256(), NULL) == 1);
+    return h;
+}
+
+static void hash_bytes(EVP_MD_CTX *h, const void *data, size_t len) {
+    if (len > 0)
+        bf_assert(EVP_DigestUpdate(h, data, len) == 1);
+}
+
+/* Length first, so that no two lists of parts give the same bytes. Absent has a length that nothing else has. */
+static void hash_part(EVP_MD_CTX *h, struct bf_slice s) {
+    uint8_t len[8];
+    bf_put_be64(len, s.data == NULL ? UINT64_MAX : (uint64_t)s.len);
+    hash_bytes(h, len, sizeof(len));
+    if (s.data != NULL)
+        hash_bytes(h, s.data, s.len);
+}
+
+static struct bf_uuid hash_end(EVP_MD_CTX *h) {
+    uint8_t digest[SHA256_BYTES];
+    struct bf_uuid id;
+    bf_assert(EVP_DigestFinal_ex(h, digest, NULL) == 1);
+    EVP_MD_CTX_free(h);
+    memcpy(id.b, digest, sizeof(id.b));
+    set_version(&id, 8);
+    return id;
+}
+
+struct bf_uuid bf_event_id_from_text(struct bf_slice text, bool *is_source) {
+    static const char prefix[] = "butterfly:event-id:";
+    struct bf_uuid id;
+    bool uuid = bf_uuid_parse(text, &id);
+    if (!uuid) {
+        EVP_MD_CTX *h = hash_begin();
+        hash_bytes(h, prefix, sizeof(prefix) - 1);
+        hash_bytes(h, text.data, text.len);
+        id = hash_end(h);
+    }
+    if (is_source != NULL)
+        *is_source = !uuid;
+    return id;
+}
+
+struct bf_uuid bf_event_id_derive(struct bf_slice topic, struct bf_slice key, int64_t event_time_us, struct bf_slice value) {
+    uint8_t time[8];
+    bf_put_be64(time, (uint64_t)event_time_us);
+    EVP_MD_CTX *h = hash_begin();
+    hash_part(h, topic);
+    hash_part(h, key);
+    hash_part(h, (struct bf_slice){time, sizeof(time)});
+    hash_part(h, value);
+    return hash_end(h);
+}
+
+struct bf_uuid bf_event_id_caused(const struct bf_uuid *cause, const char *rule, const char *discriminator) {
+    EVP_MD_CTX *h = hash_begin();
+    hash_part(h, (struct bf_slice){cause->b, sizeof(cause->b)});
+    hash_part(h, bf_slice_str(rule));
+    hash_part(h, bf_slice_str(discriminator));
+    return hash_end(h);
+}

@@ -1,0 +1,545 @@
+/* libmicrohttpd, one thread per connection. The life of a request: on_uri (the request line is read) → first call of on_request (the head is
+ * read: checked, routed, but not answered, because an answer now would close the connection) → calls with pieces of the body → last
+ * call: the handler answers → on_completed. What libmicrohttpd lets through although it could smuggle a request is found by
+ * comparing where the parts of the head lie in its buffer: they must follow each other exactly as CRLF lines do. */
+#include "bf_http_internal.h"
+
+#include "bf_time.h"
+
+#include <errno.h>
+#include <microhttpd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define POOL_BYTES ((size_t)96 * 1024) /* per connection: head, and pieces of streams on their way out */
+#define HEAD_BYTES_MAX ((size_t)32 * 1024)
+#define STACK_BYTES ((size_t)512 * 1024)
+#define STREAM_BLOCK_BYTES ((size_t)64 * 1024)
+
+/* ---- the head ---- */
+
+struct head_check {
+    const char *end; /* where the part before this one ended in the buffer */
+    size_t hosts, lengths, encodings;
+    const char *length;
+    const char *fault;
+};
+
+static bool is_token(const char *s, size_t len) {
+    for (size_t i = 0; i < len; i++) {
+        char c = s[i];
+        bool alnum = (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z');
+        if (!alnum && (c == '\0' || strchr("!#$%&'*+-.^_`|~", c) == NULL)) {
+            return false;
+        }
+    }
+    return len > 0;
+}
+
+static bool is_field_value(const char *s, size_t len) {
+    for (size_t i = 0; i < len; i++) {
+        unsigned char c = (unsigned char)s[i];
+        if ((c < 0x20 && c != '\t') || c == 0x7f) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool is_length(const char *s) {
+    size_t digits = strspn(s, "0123456789");
+    return digits > 0 && digits <= 18 && s[digits] == '\0';
+}
+
+/* The gap must be what CRLF leaves, two NULs; white space that was cut off a value lies before them. */
+static bool crlf_between(const char *end, const char *next) {
+    if (next < end + 2 || next > end + HEAD_BYTES_MAX) {
+        return false;
+    }
+    for (const char *p = end; p < next - 2; p++) {
+        if (*p != ' ' && *p != '\t') {
+            return false;
+        }
+    }
+    return next[-1] == '\0' && next[-2] == '\0';
+}
+
+static enum MHD_Result on_header(void *cls, enum MHD_ValueKind kind, const char *key, size_t key_len, const char *value,
+                                 size_t value_len) {
+    (void)kind;
+    struct head_check *c = cls;
+    if (value == NULL) {
+        value = key + key_len;
+        value_len = 0;
+    }
+    if (!is_token(key, key_len)) {
+        c->fault = "a header's name is malformed";
+    } else if (!is_field_value(value, value_len)) {
+        c->fault = "a header's value has control characters";
+    } else if (!crlf_between(c->end, key)) {
+        c->fault = "lines must end with CR LF and must not be folded";
+    }
+    c->end = value + value_len;
+    if (strcasecmp(key, "Host") == 0) {
+        c->hosts++;
+    } else if (strcasecmp(key, "Content-Length") == 0) {
+        c->lengths++;
+        c->length = value;
+        if (!is_length(value)) {
+            c->fault = "Content-Length is not a number";
+        }
+    } else if (strcasecmp(key, "Transfer-Encoding") == 0) {
+        c->encodings++;
+        if (strcasecmp(value, "chunked") != 0) {
+            c->fault = "the only Transfer-Encoding is chunked";
+        }
+    }
+    return c->fault == NULL ? MHD_YES : MHD_NO;
+}
+
+/* NULL when the head is sound. */
+static const char *head_fault(struct bf_http_request *req, const char *method, const char *version, struct head_check *c) {
+    bool v11 = strcmp(version, "HTTP/1.1") == 0;
+    if (!v11 && strcmp(version, "HTTP/1.0") != 0) {
+        return "only HTTP/1.1 and HTTP/1.0 are spoken here";
+    }
+    if (req->wire_uri != method + strlen(method) + 1 || version != req->wire_uri + req->wire_uri_len + 1) {
+        return "the request line is malformed";
+    }
+    c->end = version + strlen(version);
+    (void)MHD_get_connection_values_n(req->mhd, MHD_HEADER_KIND, on_header, c);
+    if (c->fault != NULL) {
+        return c->fault;
+    }
+    const union MHD_ConnectionInfo *info = MHD_get_connection_info(req->mhd, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE);
+    if (info == NULL || !crlf_between(c->end, method + info->header_size - 2)) {
+        return "lines must end with CR LF and must not be folded";
+    }
+    if (c->hosts > 1 || (v11 && c->hosts == 0)) {
+        return "a request has exactly one Host header";
+    }
+    if (c->lengths > 1) {
+        return "more than one Content-Length";
+    }
+    if (c->encodings > 1 || (c->encodings > 0 && (c->lengths > 0 || !v11))) {
+        return "Transfer-Encoding does not go with Content-Length, HTTP/1.0 or itself";
+    }
+    return NULL;
+}
+
+/* ---- taking a request in ---- */
+
+static void set_error(struct bf_http_request *req, int status, const char *detail, const char *param) {
+    req->error_status = status;
+    snprintf(req->error_detail, sizeof req->error_detail, "%s", detail);
+    snprintf(req->error_param, sizeof req->error_param, "%s", param != NULL ? param : "");
+}
+
+static void find_route(struct bf_http_request *req) {
+    struct bf_err err;
+    char allow[128], detail[200];
+    enum bf_code code = bf_target_parse(req->target, req->space, &req->parts, &err);
+    if (code != BF_OK) {
+        set_error(req, code == BF_NOMEM ? 414 : 400, err.msg, NULL);
+        return;
+    }
+    req->route = bf_target_route(req->server->routes, req->method, &req->parts, allow, sizeof allow);
+    if (req->route == NULL && allow[0] == '\0') {
+        set_error(req, 404, "there is nothing at this path", NULL);
+    } else if (req->route == NULL) {
+        bf_http_add_header(req, "Allow", allow);
+        set_error(req, 405, "this path does not answer that method", NULL);
+    } else {
+        const char *unknown = bf_target_unknown(&req->parts, req->route);
+        if (unknown != NULL) {
+            snprintf(detail, sizeof detail, "unknown query parameter \"%.100s\"", unknown);
+            set_error(req, 400, detail, unknown);
+        }
+    }
+}
+
+static enum MHD_Result answer_error(struct bf_http_request *req) {
+    char detail[sizeof req->error_detail], param[sizeof req->error_param];
+    memcpy(detail, req->error_detail, sizeof detail);
+    memcpy(param, req->error_param, sizeof param);
+    bf_http_error(req, req->error_status, detail, param[0] != '\0' ? param : NULL);
+    return req->queued;
+}
+
+static enum MHD_Result on_head(struct bf_http_request *req, const char *method, const char *version) {
+    struct head_check check = {0};
+    req->head_seen = true;
+    req->began_us = bf_time_monotonic_us();
+    snprintf(req->method, sizeof req->method, "%s", method);
+    const char *fault = strlen(method) < sizeof req->method ? head_fault(req, method, version, &check) : "unknown method";
+    if (fault != NULL) {
+        set_error(req, 400, fault, NULL);
+        req->must_close = true;
+        return answer_error(req);
+    }
+    if (req->wire_uri_len > BF_TARGET_BYTES_MAX) {
+        set_error(req, 414, "the request target is longer than 8192 bytes", NULL);
+        req->must_close = true;
+        return answer_error(req);
+    }
+    find_route(req);
+    bool has_body = check.encodings > 0 || (check.length != NULL && strspn(check.length, "0") != strlen(check.length));
+    size_t body_max = req->route != NULL ? req->route->body_max_bytes : 0;
+    if (has_body && req->error_status == 0 &&
+        (body_max == 0 || (check.length != NULL && strtoull(check.length, NULL, 10) > body_max))) {
+        set_error(req, 413, body_max == 0 ? "this path takes no body" : "the body is too large", NULL);
+    }
+    if (has_body && req->error_status != 0) {
+        req->must_close = true; /* whoever sends a body for nothing does not get us to read it */
+        return answer_error(req);
+    }
+    bf_buf_fini(&req->body);
+    bf_buf_init(&req->body, body_max);
+    bf_conn_phase(bf_conn_of(req), has_body ? CONN_PHASE_BODY : CONN_PHASE_WORK, 0);
+    return MHD_YES;
+}
+
+static enum MHD_Result on_body(struct bf_http_request *req, const char *data, size_t *len) {
+    req->body_bytes += (int64_t)*len;
+    bf_buf_append(&req->body, data, *len);
+    *len = 0;
+    bf_conn_phase(bf_conn_of(req), CONN_PHASE_BODY, req->body_bytes);
+    if (req->body.failed) { /* only a chunked body gets here; read a little more so that the answer can be seen, then cut */
+        return req->body_bytes > (int64_t)req->body.max * 2 + 1048576 ? MHD_NO : MHD_YES;
+    }
+    return MHD_YES;
+}
+
+static enum MHD_Result on_complete_request(struct bf_http_request *req) {
+    bf_conn_phase(bf_conn_of(req), CONN_PHASE_WORK, 0);
+    if (req->error_status == 0 && req->body.failed) {
+        set_error(req, 413, "the body is too large", NULL);
+        req->must_close = true;
+    }
+    if (req->error_status != 0) {
+        return answer_error(req);
+    }
+    req->route->handler(req, req->server->ctx);
+    if (!req->replied) {
+        bf_http_error(req, 500, "the request was not answered", NULL);
+    }
+    return req->queued;
+}
+
+static enum MHD_Result on_request(void *cls, struct MHD_Connection *mhd, const char *url, const char *method, const char *version,
+                                  const char *data, size_t *len, void **req_cls) {
+    (void)cls;
+    (void)url; /* cut at the question mark; the raw target is what counts */
+    struct bf_http_request *req = *req_cls;
+    if (req == NULL) {
+        return MHD_NO;
+    }
+    req->mhd = mhd;
+    if (!req->head_seen) {
+        return on_head(req, method, version);
+    }
+    if (*len > 0) {
+        return on_body(req, data, len);
+    }
+    return on_complete_request(req);
+}
+
+static void *on_uri(void *cls, const char *uri, struct MHD_Connection *mhd) {
+    (void)cls;
+    const union MHD_ConnectionInfo *info = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+    struct bf_conn *conn = info != NULL ? info->socket_context : NULL;
+    if (conn == NULL) {
+        return NULL;
+    }
+    struct bf_http_request *req = &conn->req;
+    req->mhd = mhd;
+    req->wire_uri = uri;
+    req->wire_uri_len = strlen(uri);
+    size_t keep = req->wire_uri_len <= BF_TARGET_BYTES_MAX ? req->wire_uri_len : BF_TARGET_BYTES_MAX;
+    memcpy(req->target, uri, keep);
+    req->target[keep] = '\0';
+    req->route = NULL;
+    req->parts.segment_count = req->parts.query_count = 0;
+    bf_buf_clear(&req->headers);
+    req->head_seen = req->must_close = req->replied = false;
+    req->queued = MHD_NO;
+    req->status = req->error_status = 0;
+    req->body_bytes = 0;
+    return req;
+}
+
+static void on_completed(void *cls, struct MHD_Connection *mhd, void **req_cls, enum MHD_RequestTerminationCode why) {
+    (void)mhd;
+    (void)why;
+    struct bf_http *h = cls;
+    struct bf_http_request *req = *req_cls;
+    *req_cls = NULL;
+    if (req == NULL || !req->head_seen) {
+        return;
+    }
+    if (h->settings.observe != NULL && req->status != 0) {
+        h->settings.observe(h->ctx, req->method, req->route != NULL ? req->route->pattern : "other", req->status,
+                            (double)(bf_time_monotonic_us() - req->began_us) / 1e6);
+    }
+    bf_buf_fini(&req->body);
+    bf_conn_phase(bf_conn_of(req), CONN_PHASE_IDLE, 0);
+}
+
+static void on_connection(void *cls, struct MHD_Connection *mhd, void **socket_context, enum MHD_ConnectionNotificationCode what) {
+    struct bf_http *h = cls;
+    if (what == MHD_CONNECTION_NOTIFY_STARTED) {
+        const union MHD_ConnectionInfo *info = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD);
+        *socket_context = info != NULL ? bf_conn_new(h, info->connect_fd) : NULL;
+    } else {
+        bf_conn_free(h, *socket_context);
+        *socket_context = NULL;
+    }
+}
+
+/* Targets are decoded by us, part by part. */
+static size_t leave_escaped(void *cls, struct MHD_Connection *mhd, char *s) {
+    (void)cls;
+    (void)mhd;
+    return strlen(s);
+}
+
+/* ---- answering ---- */
+
+static void queue(struct bf_http_request *req, int status, const char *content_type, struct MHD_Response *response, int64_t bytes) {
+    bf_assert(!req->replied);
+    req->replied = true;
+    if (response == NULL) {
+        req->queued = MHD_NO; /* memory is out: the connection is closed */
+        return;
+    }
+    if (content_type != NULL) {
+        (void)MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, content_type);
+    }
+    const char *p = req->headers.data, *end = p + req->headers.len;
+    while (p < end) {
+        const char *value = p + strlen(p) + 1;
+        (void)MHD_add_response_header(response, p, value);
+        p = value + strlen(value) + 1;
+    }
+    if (req->must_close || bf_http_stopping(req->server)) {
+        (void)MHD_add_response_header(response, MHD_HTTP_HEADER_CONNECTION, "close");
+    }
+    req->status = status;
+    req->queued = (int)MHD_queue_response(req->mhd, (unsigned)status, response);
+    MHD_destroy_response(response);
+    bf_conn_phase(bf_conn_of(req), CONN_PHASE_SEND, bytes);
+}
+
+void bf_http_add_header(struct bf_http_request *req, const char *name, const char *value) {
+    if (!is_token(name, strlen(name)) || !is_field_value(value, strlen(value))) {
+        return;
+    }
+    size_t before = req->headers.len;
+    bf_buf_append(&req->headers, name, strlen(name) + 1);
+    bf_buf_append(&req->headers, value, strlen(value) + 1);
+    if (req->headers.failed) { /* all of it or nothing */
+        req->headers.len = before;
+        req->headers.failed = false;
+    }
+}
+
+void bf_http_reply(struct bf_http_request *req, int status, const char *content_type, const void *body, size_t len) {
+    struct MHD_Response *response =
+        MHD_create_response_from_buffer(len, len > 0 ? (void *)(uintptr_t)body : (void *)(uintptr_t)"", MHD_RESPMEM_MUST_COPY);
+    queue(req, status, content_type, response, (int64_t)len);
+}
+
+void bf_http_reply_take(struct bf_http_request *req, int status, const char *content_type, struct bf_buf *body) {
+    if (body->failed) { /* half an answer is none */
+        bf_buf_fini(body);
+        bf_http_reply(req, 500, "text/plain", "the answer did not fit\n", 23);
+        return;
+    }
+    if (body->len == 0) {
+        bf_buf_fini(body);
+        bf_http_reply(req, status, content_type, "", 0);
+        return;
+    }
+    size_t len = body->len;
+    struct MHD_Response *response = MHD_create_response_from_buffer(len, body->data, MHD_RESPMEM_MUST_FREE);
+    if (response == NULL) {
+        free(body->data);
+    }
+    *body = (struct bf_buf){.max = body->max};
+    queue(req, status, content_type, response, (int64_t)len);
+}
+
+struct stream {
+    struct bf_http_stream calls;
+    struct bf_conn *conn;
+};
+
+static ssize_t stream_read(void *cls, uint64_t pos, char *dst, size_t max) {
+    (void)pos;
+    struct stream *s = cls;
+    bf_conn_phase(s->conn, CONN_PHASE_WORK, 0);
+    ssize_t n = s->calls.read(s->calls.ctx, dst, max);
+    bf_assert(n <= (ssize_t)max);
+    bf_conn_phase(s->conn, CONN_PHASE_SEND, n > 0 ? n : 0);
+    return n > 0 ? n : n == 0 ? MHD_CONTENT_READER_END_OF_STREAM : MHD_CONTENT_READER_END_WITH_ERROR;
+}
+
+static void stream_close(void *cls) {
+    struct stream *s = cls;
+    if (s->calls.close != NULL) {
+        s->calls.close(s->calls.ctx);
+    }
+    free(s);
+}
+
+void bf_http_reply_stream(struct bf_http_request *req, int status, const char *content_type, struct bf_http_stream calls) {
+    struct stream *s = malloc(sizeof *s);
+    struct MHD_Response *response = NULL;
+    if (s != NULL) {
+        *s = (struct stream){calls, bf_conn_of(req)};
+        response = MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, STREAM_BLOCK_BYTES, stream_read, s, stream_close);
+    }
+    if (response == NULL) {
+        free(s);
+        if (calls.close != NULL) {
+            calls.close(calls.ctx);
+        }
+    }
+    queue(req, status, content_type, response, 0);
+}
+
+/* ---- reading the request ---- */
+
+const char *bf_http_method(const struct bf_http_request *req) {
+    return req->method;
+}
+
+const char *bf_http_target(const struct bf_http_request *req) {
+    return req->target;
+}
+
+const char *bf_http_path(const struct bf_http_request *req, const char *name) {
+    return req->route == NULL ? NULL : bf_target_path(&req->parts, req->route->pattern, name);
+}
+
+const char *bf_http_query(const struct bf_http_request *req, const char *name) {
+    for (size_t i = 0; i < req->parts.query_count; i++) {
+        if (strcmp(req->parts.query[i].name, name) == 0) {
+            return req->parts.query[i].value;
+        }
+    }
+    return NULL;
+}
+
+size_t bf_http_query_count(const struct bf_http_request *req) {
+    return req->parts.query_count;
+}
+
+void bf_http_query_at(const struct bf_http_request *req, size_t index, const char **name, const char **value) {
+    bf_assert(index < req->parts.query_count);
+    *name = req->parts.query[index].name;
+    *value = req->parts.query[index].value;
+}
+
+const char *bf_http_header(const struct bf_http_request *req, const char *name) {
+    return MHD_lookup_connection_value(req->mhd, MHD_HEADER_KIND, name);
+}
+
+struct bf_slice bf_http_body(const struct bf_http_request *req) {
+    return req->body.data == NULL ? BF_SLICE_NONE : (struct bf_slice){req->body.data, req->body.len};
+}
+
+struct bf_http *bf_http_server(const struct bf_http_request *req) {
+    return req->server;
+}
+
+/* ---- the server ---- */
+
+static enum bf_code start_daemon(struct bf_http *h, struct bf_err *err) {
+    const struct bf_http_settings *s = &h->settings;
+    unsigned flags = MHD_USE_THREAD_PER_CONNECTION | MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_ITC | MHD_USE_POLL;
+    h->daemon = MHD_start_daemon(
+        flags, 0, NULL, NULL, on_request, h, MHD_OPTION_LISTEN_SOCKET, h->listen_fd, MHD_OPTION_URI_LOG_CALLBACK, on_uri, h,
+        MHD_OPTION_NOTIFY_COMPLETED, on_completed, h, MHD_OPTION_NOTIFY_CONNECTION, on_connection, h,
+        MHD_OPTION_UNESCAPE_CALLBACK, leave_escaped, h, MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_CONNECTION_LIMIT,
+        (unsigned)s->connections_max, MHD_OPTION_PER_IP_CONNECTION_LIMIT, (unsigned)s->connections_per_address_max,
+        MHD_OPTION_CONNECTION_TIMEOUT, 0U, MHD_OPTION_CONNECTION_MEMORY_LIMIT, POOL_BYTES, MHD_OPTION_THREAD_STACK_SIZE,
+        STACK_BYTES, MHD_OPTION_END);
+    if (h->daemon == NULL) {
+        return bf_fail(err, BF_BROKEN, errno, "libmicrohttpd does not start: %s", strerror(errno));
+    }
+    h->listen_fd = -1; /* libmicrohttpd's now */
+    return BF_OK;
+}
+
+static void set_defaults(struct bf_http_settings *s) {
+    s->connections_max = s->connections_max != 0 ? s->connections_max : 1024;
+    s->connections_per_address_max = s->connections_per_address_max != 0 ? s->connections_per_address_max : 1024;
+    s->head_timeout_ms = s->head_timeout_ms != 0 ? s->head_timeout_ms : 10000;
+    s->idle_timeout_ms = s->idle_timeout_ms != 0 ? s->idle_timeout_ms : 60000;
+}
+
+static void destroy(struct bf_http *h) {
+    if (h->listen_fd >= 0) {
+        close(h->listen_fd);
+    }
+    pthread_mutex_destroy(&h->lock);
+    free(h->host);
+    free(h);
+}
+
+enum bf_code bf_http_start(const struct bf_http_settings *settings, const struct bf_http_route *routes, void *ctx,
+                           struct bf_http **out, struct bf_err *err) {
+    struct bf_http *h = calloc(1, sizeof *h);
+    if (h == NULL) {
+        return bf_fail(err, BF_NOMEM, 0, "out of memory for the HTTP server");
+    }
+    h->settings = *settings;
+    set_defaults(&h->settings);
+    h->routes = routes;
+    h->ctx = ctx;
+    h->listen_fd = -1;
+    pthread_mutex_init(&h->lock, NULL);
+    h->host = strdup(settings->host != NULL ? settings->host : "127.0.0.1");
+    enum bf_code code = h->host == NULL ? bf_fail(err, BF_NOMEM, 0, "out of memory for the HTTP server")
+                                        : bf_http_listen(h->host, settings->port, settings->port_or_free, &h->listen_fd,
+                                                         &h->port, err);
+    if (code != BF_OK || (code = start_daemon(h, err)) != BF_OK) {
+        destroy(h);
+        return code;
+    }
+    int rc = pthread_create(&h->watchdog, NULL, bf_conn_watchdog, h);
+    if (rc != 0) {
+        code = bf_fail(err, BF_BROKEN, rc, "no thread for the HTTP server: %s", strerror(rc));
+        bf_http_stop(h);
+        return code;
+    }
+    h->watchdog_runs = true;
+    *out = h;
+    return BF_OK;
+}
+
+int bf_http_port(const struct bf_http *h) {
+    return h->port;
+}
+
+bool bf_http_stopping(const struct bf_http *h) {
+    return atomic_load_explicit(&h->stopping, memory_order_relaxed);
+}
+
+void bf_http_stop(struct bf_http *h) {
+    if (h == NULL) {
+        return;
+    }
+    atomic_store(&h->stopping, true);
+    h->listen_fd = MHD_quiesce_daemon(h->daemon); /* ours again: closed by destroy() */
+    bf_conn_drain(h);
+    MHD_stop_daemon(h->daemon);
+    if (h->watchdog_runs) {
+        atomic_store(&h->watchdog_over, true);
+        pthread_join(h->watchdog, NULL);
+    }
+    destroy(h);
+}

@@ -1,0 +1,87 @@
+/* What the files of bf_http share; nobody else includes it. */
+#ifndef BF_HTTP_INTERNAL_H
+#define BF_HTTP_INTERNAL_H
+
+#include "bf_http.h"
+#include "bf_http_target.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+struct MHD_Connection;
+struct MHD_Daemon;
+
+/* Where a connection is; each phase has its own deadline (bf_http_conn.c). */
+enum conn_phase {
+    CONN_PHASE_HEAD, /* new: the first request's head must be whole by the deadline */
+    CONN_PHASE_IDLE, /* between requests; the first byte of the next one starts a head's deadline */
+    CONN_PHASE_BODY, /* a body is coming in; each byte moves the deadline a little */
+    CONN_PHASE_WORK, /* a handler or a stream's read() runs: no deadline, it has to look at bf_http_stopping() */
+    CONN_PHASE_SEND  /* an answer goes out; the client must take it by the deadline */
+};
+
+struct bf_http_request { /* owned by the connection's thread; its memory is used again by the connection's next request */
+    struct bf_http *server;
+    struct MHD_Connection *mhd;
+    const struct bf_http_route *route; /* NULL: none matched */
+    char *target;                      /* raw, BF_TARGET_BYTES_MAX + 2 bytes */
+    char *space;                       /* decoded parts */
+    const char *wire_uri;              /* where it lies in libmicrohttpd's buffer, to see what surrounds it */
+    size_t wire_uri_len;
+    struct bf_target parts;
+    char method[32];
+    struct bf_buf body;
+    bool body_too_large;
+    struct bf_buf headers; /* for the answer: name NUL value NUL … */
+    bool head_seen, must_close, replied;
+    int queued; /* what libmicrohttpd said about the answer */
+    int status; /* 0: none yet */
+    int error_status; /* an error found in the head, answered once the request is complete */
+    char error_detail[256];
+    char error_param[128];
+    int64_t began_us, body_bytes;
+};
+
+struct bf_conn {
+    struct bf_http_request req; /* the connection's thread */
+    int fd;
+    _Atomic int phase;
+    _Atomic int64_t deadline_us; /* monotonic; INT64_MAX: none */
+    _Atomic uint32_t turn;       /* counts changes of phase */
+    /* the watchdog's own */
+    uint32_t seen_turn;
+    uint64_t seen_bytes;
+    bool head_began;
+    /* under bf_http.lock */
+    struct bf_conn *next, **prev;
+};
+
+struct bf_http {
+    struct bf_http_settings settings; /* immutable after start */
+    char *host;
+    const struct bf_http_route *routes;
+    void *ctx;
+    int listen_fd, port;
+    struct MHD_Daemon *daemon;
+    pthread_t watchdog;
+    bool watchdog_runs;
+    atomic_bool stopping, watchdog_over;
+    pthread_mutex_t lock; /* the list of connections */
+    struct bf_conn *conns;
+};
+
+/* bf_http_conn.c */
+struct bf_conn *bf_conn_new(struct bf_http *h, int fd);
+void bf_conn_free(struct bf_http *h, struct bf_conn *conn);
+void bf_conn_phase(struct bf_conn *conn, enum conn_phase phase, int64_t bytes);
+struct bf_conn *bf_conn_of(struct bf_http_request *req);
+void *bf_conn_watchdog(void *server);
+void bf_conn_drain(struct bf_http *h);
+BF_MUST_CHECK enum bf_code bf_http_listen(const char *host, int port, bool port_or_free, int *fd, int *bound_port,
+                                          struct bf_err *err);
+
+/* bf_http_problem.c */
+const char *bf_http_status_title(int status);
+void bf_http_error(struct bf_http_request *req, int status, const char *detail, const char *param);
+
+#endif

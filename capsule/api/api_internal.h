@@ -104,7 +104,6 @@ struct api_lag {
     bool known;                  /* the high watermark is */
     int64_t high, messages;
     double seconds;
-    int64_t archived_offset;     /* every record below it is in PostgreSQL; -1: not known */
 };
 void api_lag_of(const struct capsule *c, const struct hot_partition *p, struct api_lag *out);
 

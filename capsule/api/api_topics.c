@@ -8,14 +8,42 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The archive knows everything recorded at or below its watermark; while that is behind, the archiver's note says where a partition stands. */
+/* The first row of one partition by this query; false: there is none. */
+static bool first_row(struct hot *hot, const struct event_query *q, struct event *out) {
+    struct event_page page;
+    struct bf_err err;
+    bool exhausted = false;
+    int64_t hot_from_us = 0;
+    event_page_init(&page);
+    bool found = hot_fetch(hot, q, NULL, 1, &page, &exhausted, &hot_from_us, &err) == BF_OK && page.count > 0;
+    if (found) {
+        *out = page.events[0]; /* only its numbers are used */
+    }
+    event_page_fini(&page);
+    return found;
+}
+
+/* Every event below it is in PostgreSQL: the offset of the first one that is not. What is no longer hot is archived. */
 static int64_t archived_offset(const struct capsule *c, const struct hot_partition *p) {
-    char note[BF_TOPIC_MAX + 40];
-    if (store_archived_through(c->store) >= store_recorded_through(c->store)) {
+    int64_t through = store_archived_through(c->store);
+    struct event_query q;
+    struct event ev;
+    event_query_init(&q);
+    q.topics[0] = bf_slice_str(p->topic);
+    q.topic_count = 1;
+    q.by_partition = true;
+    q.partition = p->partition;
+    q.offset_from = 0;
+    q.offset_to = INT64_MAX;
+    q.order = ORDER_OFFSET;
+    q.descending = true;
+    if (!first_row(c->hot, &q, &ev) || ev.recorded_at_us <= through) {
         return p->next_offset;
     }
-    snprintf(note, sizeof(note), "archived:%s:%d", p->topic, (int)p->partition);
-    return hot_note_get(c->hot, note, -1);
+    q.order = ORDER_RECORDED;
+    q.descending = false;
+    q.recorded_from_us = through + 1;
+    return first_row(c->hot, &q, &ev) ? ev.offset : p->next_offset;
 }
 
 void api_lag_of(const struct capsule *c, const struct hot_partition *p, struct api_lag *out) {
@@ -30,7 +58,6 @@ void api_lag_of(const struct capsule *c, const struct hot_partition *p, struct a
         double age = (double)(bf_time_now_us() - p->newest_kafka_time_us) / 1e6;
         out->seconds = age > 0 ? age : 0;
     }
-    out->archived_offset = archived_offset(c, p);
 }
 
 static void member_known(struct bf_json *j, const char *key, bool known, int64_t value) {
@@ -51,12 +78,13 @@ static void member_time_known(struct bf_json *j, const char *key, int64_t time_u
     }
 }
 
-static void write_lag(struct bf_json *j, const struct api_lag *lag) {
+static void write_lag(struct api_call *call, const struct hot_partition *p, const struct api_lag *lag) {
+    struct bf_json *j = &call->json;
     member_known(j, "high_watermark", lag->known, lag->high);
     member_known(j, "lag_messages", lag->known, lag->messages);
     bf_json_key(j, "lag_seconds");
     bf_json_double(j, lag->seconds);
-    member_known(j, "archived_offset", lag->archived_offset >= 0, lag->archived_offset);
+    bf_json_member_int(j, "archived_offset", archived_offset(call->capsule, p));
 }
 
 static void write_dispositions(struct bf_json *j, const uint64_t by[5]) {
@@ -115,7 +143,7 @@ void api_get_lag(struct bf_http_request *req, void *ctx) {
         bf_json_member_string(j, "topic", parts[i].topic);
         bf_json_member_int(j, "partition", parts[i].partition);
         bf_json_member_int(j, "next_offset", parts[i].next_offset);
-        write_lag(j, &lag);
+        write_lag(&call, &parts[i], &lag);
         bf_json_object_end(j);
         total += lag.messages;
     }
@@ -199,7 +227,7 @@ static void write_partition(struct api_call *call, const struct hot_partition *p
     bf_json_member_int(j, "epoch", p->epoch);
     bf_json_member_int(j, "first_offset", p->first_offset);
     bf_json_member_int(j, "next_offset", p->next_offset);
-    write_lag(j, &lag);
+    write_lag(call, p, &lag);
     bf_json_member_int(j, "events", (int64_t)p->events);
     write_dispositions(j, p->by_disposition);
     member_time_known(j, "newest_event_time", p->newest_event_time_us);

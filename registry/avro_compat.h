@@ -21,7 +21,7 @@ struct avro_conflict {
 };
 
 #define AVRO_CONFLICTS_MAX 100 /* more than these are counted, not kept */
-#define AVRO_COMPAT_PAIRS_MAX 2000000
+#define AVRO_COMPAT_PAIRS_MAX 500000
 
 struct avro_compat {
     bool compatible;

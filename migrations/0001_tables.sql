@@ -64,6 +64,7 @@ create table capsule.topics (
     archive_cut text not null check (archive_cut in ('daily', 'monthly', 'yearly')),
     event_table name not null unique,
     typed_view  name not null unique,
+    view_schema int,
     created_at  timestamptz not null default now()
 );
 comment on table capsule.topics is 'The topics held here, kept by the archiver from the topic catalogue.';
@@ -73,6 +74,7 @@ comment on column capsule.topics.event_type is 'What stands after the dot.';
 comment on column capsule.topics.archive_cut is 'How its table is cut by event time: daily, monthly or yearly. A change counts for partitions made from then on.';
 comment on column capsule.topics.event_table is 'Its partition of capsule.events, itself partitioned by event time.';
 comment on column capsule.topics.typed_view is 'The view with the payload''s fields as columns; it appears with the first schema.';
+comment on column capsule.topics.view_schema is 'The schema that view was made from; null: there is none yet.';
 comment on column capsule.topics.created_at is 'When the first event of the topic was archived.';
 
 create table capsule.events (

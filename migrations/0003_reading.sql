@@ -39,7 +39,7 @@ comment on function capsule.event_id(text) is 'What an event id given as text me
 
 -- The order is that of an index on (rim_node_id, event_time, recorded_at), newest first, so that each look stops at its first hit: whatever the
 -- statistics say, nothing else is faster.
-create function capsule.state_of(topics text[], after_node text, last_node text, at timestamptz, known_by timestamptz, recorded_below timestamptz)
+create function capsule.state_of(topics text[], first_node text, last_node text, at timestamptz, known_by timestamptz, recorded_below timestamptz)
 returns setof capsule.events language plpgsql stable
 set search_path = pg_catalog set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off set jit = off as $$
 declare
@@ -54,12 +54,12 @@ begin
                   and x.revision >= coalesce((select max(r.revision) from capsule.revisions r
                                               where r.topic = $4 and r.event_id = x.event_id and r.recorded_at <= $2), 0)
                 order by x.event_time desc, x.recorded_at desc limit 1) e
-            where n.topic = $4 and n.rim_node_id > $5 and ($6 is null or n.rim_node_id <= $6)$q$, t.event_table)
-            using at, known_by, recorded_below, t.topic, coalesce(after_node, ''), last_node;
+            where n.topic = $4 and ($5 is null or n.rim_node_id >= $5) and ($6 is null or n.rim_node_id <= $6)$q$, t.event_table)
+            using at, known_by, recorded_below, t.topic, first_node, last_node;
     end loop;
 end
 $$;
-comment on function capsule.state_of(text[], text, text, timestamptz, timestamptz, timestamptz) is 'State of the nodes in (after_node, last_node] in these topics (null: all): per node and topic the newest event with event_time <= at among what was recorded by known_by and before recorded_below, leaving out what a revision known by then replaces.';
+comment on function capsule.state_of(text[], text, text, timestamptz, timestamptz, timestamptz) is 'State of the nodes from first_node to last_node (null: all) in these topics (null: all): per node and topic the newest event with event_time <= at among what was recorded by known_by and before recorded_below, leaving out what a revision known by then replaces.';
 
 create function capsule.state_as_of(at timestamptz, known_by timestamptz default 'infinity')
 returns setof capsule.events language sql stable as $$

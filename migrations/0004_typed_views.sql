@@ -98,8 +98,8 @@ begin
     select * into t from capsule.topics x where x.topic = refresh_typed_view.topic;
     select s.* into newest from capsule.schemas s join capsule.schema_topics st using (schema_id)
         where st.topic = t.topic and s.type = 'AVRO' order by s.schema_id desc limit 1;
-    if newest.schema_id is null then
-        return false;
+    if newest.schema_id is null or newest.schema_id = t.view_schema then
+        return newest.schema_id is not null;
     end if;
     perform pg_advisory_xact_lock(hashtextextended('capsule.topic:' || t.topic, 0));
     select * into wanted from capsule.typed_view_columns(newest.schema::jsonb);
@@ -121,10 +121,13 @@ begin
         execute format(c, t.typed_view);
     end loop;
     execute format('grant select on capsule.%I to capsule_writer, capsule_reader, capsule_auditor', t.typed_view);
+    update capsule.topics x set view_schema = newest.schema_id where x.topic = t.topic;
     return true;
+exception when lock_not_available then -- somebody reads the old one for long: the next call will do it
+    return false;
 end
 $$;
-comment on function capsule.refresh_typed_view(text) is 'Make or replace a topic''s typed view from its newest schema; false when there is none or when other views rest on the old one.';
+comment on function capsule.refresh_typed_view(text) is 'Make or replace a topic''s typed view from its newest schema; false when there is none, when other views rest on the old one, or when it is in use for more than 5 seconds.';
 
 revoke execute on function capsule.column_expression(jsonb), capsule.typed_view_columns(jsonb), capsule.refresh_typed_view(text) from public;
 grant execute on function capsule.refresh_typed_view(text) to capsule_writer;

@@ -13,11 +13,13 @@
 #include "hot.h"
 
 struct archive;
+struct schema_cache;
 
 struct archive_settings {
     const char *conninfo;
     const char *application; /* shown in pg_stat_activity */
     const struct bf_topics *topics; /* how each topic is cut */
+    struct schema_cache *schemas;   /* archive_write decodes payloads with it; readers need none */
     int64_t connect_timeout_ms, statement_timeout_ms;
     bool read_only; /* readers: SET default_transaction_read_only */
 };

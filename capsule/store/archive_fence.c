@@ -1,0 +1,110 @@
+/* Who holds which partition, and how far it is archived. */
+#include "archive_internal.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void tps_params(struct params *p, const struct bf_uuid *owner, const struct bf_tp *tps, size_t count) {
+    params_clear(p);
+    params_array(p, PG_TEXT_ARRAY);
+    for (size_t i = 0; i < count; i++)
+        params_array_text(p, bf_slice_str(tps[i].topic));
+    params_array_end(p);
+    params_array(p, PG_INT4_ARRAY);
+    for (size_t i = 0; i < count; i++)
+        params_array_int4(p, tps[i].partition);
+    params_array_end(p);
+    if (owner)
+        params_uuid(p, owner);
+}
+
+/* Takers of overlapping sets meet in one order: that of the rows' key. */
+static const char *const make_sql =
+    "insert into capsule.partition_state (topic, kafka_partition)"
+    " select * from unnest($1::text[], $2::int[]) as t (topic, part) order by topic collate \"C\", part on conflict do nothing";
+static const char *const held_sql =
+    "select t.i, s.owner, s.epoch, s.next_offset from capsule.partition_state s"
+    " join unnest($1::text[], $2::int[]) with ordinality as t (topic, part, i) on s.topic = t.topic and s.kafka_partition = t.part"
+    " order by s.topic, s.kafka_partition for update of s";
+static const char *const take_sql =
+    "update capsule.partition_state s set owner = $3, epoch = s.epoch + 1, taken_at = now()"
+    " from unnest($1::text[], $2::int[]) as t (topic, part) where s.topic = t.topic and s.kafka_partition = t.part";
+
+static enum bf_code read_held(struct archive *a, size_t count, struct archive_taken *taken, struct bf_err *err) {
+    PGresult *r = NULL;
+    enum bf_code code = archive_exec(a, held_sql, "looking at who holds the partitions", &r, err);
+    if (code == BF_OK && (size_t)PQntuples(r) != count)
+        code = bf_fail(err, BF_INVALID, 0, "%zu partitions to take, %d found: one is named twice", count, PQntuples(r));
+    for (int row = 0; code == BF_OK && row < PQntuples(r); row++) {
+        struct archive_taken *t = &taken[pg_int8(r, row, 0) - 1];
+        pg_uuid(r, row, 1, &t->previous_owner);
+        t->previous_epoch = pg_int8(r, row, 2);
+        t->epoch = t->previous_epoch + 1;
+        t->next_offset = pg_int8(r, row, 3);
+    }
+    PQclear(r);
+    return code;
+}
+
+enum bf_code archive_take(struct archive *a, const struct bf_uuid *owner, const struct bf_tp *tps, size_t count, struct archive_taken *out,
+                          struct bf_err *err) {
+    bool unknown;
+    if (count == 0)
+        return BF_OK;
+    struct archive_taken *taken = calloc(count, sizeof *taken);
+    if (!taken)
+        return bf_fail(err, BF_NOMEM, 0, "no memory to take %zu partitions", count);
+    enum bf_code code = archive_begin(a, err);
+    if (code != BF_OK)
+        goto done;
+    tps_params(&a->params, NULL, tps, count);
+    if ((code = archive_exec(a, make_sql, "taking partitions", NULL, err)) != BF_OK)
+        goto done;
+    if ((code = read_held(a, count, taken, err)) != BF_OK)
+        goto done;
+    tps_params(&a->params, owner, tps, count);
+    if ((code = archive_exec(a, take_sql, "taking partitions", NULL, err)) != BF_OK)
+        goto done;
+    params_clear(&a->params);
+    params_uuid(&a->params, owner);
+    code = archive_exec(a, "insert into capsule.instances (owner) values ($1) on conflict (owner) do update set last_seen_at = now()",
+                        "signing in", NULL, err);
+    if (code == BF_OK)
+        code = archive_commit(a, &unknown, err); /* unknown: the caller takes again, which raises the epoch once more */
+    if (code == BF_OK)
+        memcpy(out, taken, count * sizeof *out);
+done:
+    archive_rollback(a);
+    free(taken);
+    return code;
+}
+
+enum bf_code archive_partitions(struct archive *a, struct archive_partition **out, size_t *count, struct bf_err *err) {
+    PGresult *r = NULL;
+    struct archive_partition *all = NULL;
+    params_clear(&a->params);
+    enum bf_code code = archive_exec(a,
+                                     "select topic, kafka_partition, owner, epoch, next_offset from capsule.partition_state"
+                                     " order by topic, kafka_partition",
+                                     "reading the partitions", &r, err);
+    if (code != BF_OK)
+        return code;
+    size_t n = (size_t)PQntuples(r);
+    if (!(all = calloc(n ? n : 1, sizeof *all))) {
+        PQclear(r);
+        return bf_fail(err, BF_NOMEM, 0, "no memory for %zu partitions", n);
+    }
+    for (size_t i = 0; i < n; i++) {
+        struct bf_slice topic = pg_bytes(r, (int)i, 0);
+        snprintf(all[i].topic, sizeof all[i].topic, "%.*s", (int)topic.len, (const char *)topic.data);
+        all[i].partition = pg_int4(r, (int)i, 1);
+        pg_uuid(r, (int)i, 2, &all[i].owner);
+        all[i].epoch = pg_int8(r, (int)i, 3);
+        all[i].next_offset = pg_int8(r, (int)i, 4);
+    }
+    PQclear(r);
+    *out = all;
+    *count = n;
+    return BF_OK;
+}

@@ -1,0 +1,96 @@
+/* What the archive's files share: the connection, how statements run, the caches. Not for anybody else. */
+#ifndef ARCHIVE_INTERNAL_H
+#define ARCHIVE_INTERNAL_H
+
+#include "archive.h"
+#include "archive_params.h"
+
+#define ARCHIVE_NAME_MAX 64 /* PostgreSQL's identifiers, with the NUL */
+
+/* Ranges of event time that have a partition, per topic. */
+struct archive_range {
+    int64_t from_us, to_us;
+};
+struct archive_topic {
+    char topic[BF_TOPIC_MAX + 1];
+    struct archive_range *ranges; /* ascending */
+    size_t count, capacity, hint;
+    int64_t ahead_checked_us; /* when the partitions ahead of now were last seen to */
+};
+
+struct archive_table { /* a topic's table, for readers */
+    char topic[BF_TOPIC_MAX + 1];
+    char domain[BF_TOPIC_MAX + 1];
+    char table[ARCHIVE_NAME_MAX];
+};
+
+struct archive_nodes; /* (topic, node) pairs known to be in capsule.node_topics */
+
+struct archive {
+    char *conninfo, *application;
+    struct archive_settings s; /* strings point at the copies above */
+    PGconn *pg;                /* NULL: not connected */
+    bool in_transaction;
+    struct params params;      /* of the statement being put together */
+    struct bf_buf copy, sql;
+    struct archive_topic *topics;
+    size_t topic_count;
+    struct archive_table *tables;
+    size_t table_count;
+    struct archive_nodes *nodes;
+};
+
+/* ---- archive_connect.c ---- */
+
+/* Connect unless connected. */
+BF_MUST_CHECK enum bf_code archive_ready(struct archive *a, struct bf_err *err);
+void archive_disconnect(struct archive *a);
+/* Say what a failed result (NULL: the connection) means. BF_AGAIN closes the connection. Does not clear r. */
+enum bf_code archive_fail(struct archive *a, const PGresult *r, const char *doing, struct bf_err *err);
+/* One statement with a->params, binary result; *out (may be NULL) is the caller's to PQclear. `doing` goes into the message. */
+BF_MUST_CHECK enum bf_code archive_exec(struct archive *a, const char *sql, const char *doing, PGresult **out, struct bf_err *err);
+/* The same, with the rows one by one as they come. The callback may stop it with BF_CANCELLED, which is no failure. */
+typedef enum bf_code (*archive_row_fn)(void *ctx, const PGresult *r, struct bf_err *err);
+BF_MUST_CHECK enum bf_code archive_stream(struct archive *a, const char *sql, const char *doing, archive_row_fn row, void *ctx,
+                                          struct bf_err *err);
+/* A whole script without parameters; results are thrown away. */
+BF_MUST_CHECK enum bf_code archive_script(struct archive *a, const char *sql, const char *doing, struct bf_err *err);
+BF_MUST_CHECK enum bf_code archive_begin(struct archive *a, struct bf_err *err);
+void archive_rollback(struct archive *a);
+/* BF_AGAIN with *unknown set: the connection went before the answer came. */
+BF_MUST_CHECK enum bf_code archive_commit(struct archive *a, bool *unknown, struct bf_err *err);
+/* COPY … FROM STDIN in pieces; the server's verdict comes at the end. */
+BF_MUST_CHECK enum bf_code archive_copy_begin(struct archive *a, const char *sql, struct bf_err *err);
+BF_MUST_CHECK enum bf_code archive_copy_put(struct archive *a, const struct bf_buf *piece, struct bf_err *err);
+/* *line (may be NULL): the row the server complains of, from 1; 0: it does not say. */
+BF_MUST_CHECK enum bf_code archive_copy_end(struct archive *a, int64_t *line, struct bf_err *err);
+
+/* Role of this connection: what the settings call for, as far as the login may take it. */
+BF_MUST_CHECK enum bf_code archive_take_role(struct archive *a, struct bf_err *err);
+
+/* ---- archive_partitions.c ---- */
+/* Every event's topic and range has a partition afterwards. Own transactions: call outside of one. */
+BF_MUST_CHECK enum bf_code archive_ensure(struct archive *a, const struct event *events, size_t count, struct bf_err *err);
+/* The topic's table is there afterwards, and partitions for now. */
+BF_MUST_CHECK enum bf_code archive_ensure_topic(struct archive *a, const char *topic, struct bf_err *err);
+void archive_forget_partitions(struct archive *a);
+
+/* ---- archive_nodes.c ---- */
+/* Insert the pairs of these events that are not known yet, in the open transaction. */
+BF_MUST_CHECK enum bf_code archive_nodes_put(struct archive *a, const struct event *events, size_t count, struct bf_err *err);
+void archive_nodes_settle(struct archive *a, bool committed);
+void archive_nodes_free(struct archive *a);
+
+/* ---- archive_copy.c ---- */
+#define ARCHIVE_EVENT_COLUMNS                                                                                                    \
+    "event_id, revision, kafka_partition, kafka_offset, event_time, kafka_time, recorded_at, schema_id, topic, rim_node_id, "    \
+    "trace_id, cause_id, source_id, payload, content_hash, \"key\", headers, raw"
+/* COPY events[from, to) into `table` ("capsule.events" or the staging table). BF_REJECTED: native is the event's index or -1. */
+BF_MUST_CHECK enum bf_code archive_copy_events(struct archive *a, const char *table, const struct event *events, size_t from, size_t to,
+                                               struct bf_err *err);
+
+/* ---- archive_read.c ---- */
+/* The topics' tables, read again. */
+BF_MUST_CHECK enum bf_code archive_tables_load(struct archive *a, struct bf_err *err);
+
+#endif

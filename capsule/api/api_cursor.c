@@ -4,7 +4,7 @@
 #include <string.h>
 
 #define VERSION 1
-#define FIXED_BYTES 27 /* version, kind, flags, three integers */
+#define FIXED_BYTES 26 /* version, kind, three integers */
 #define SUM_BYTES 8
 
 static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
@@ -77,10 +77,9 @@ size_t api_cursor_encode(const struct api_cursor *c, uint64_t filter, char dst[C
     size_t text = c->text.len < CURSOR_TEXT_MAX ? c->text.len : CURSOR_TEXT_MAX;
     raw[0] = VERSION;
     raw[1] = (uint8_t)c->kind;
-    raw[2] = c->flags;
-    bf_put_be64(raw + 3, (uint64_t)c->primary);
-    bf_put_be64(raw + 11, (uint64_t)c->recorded_at_us);
-    bf_put_be64(raw + 19, (uint64_t)c->known_by_us);
+    bf_put_be64(raw + 2, (uint64_t)c->primary);
+    bf_put_be64(raw + 10, (uint64_t)c->recorded_at_us);
+    bf_put_be64(raw + 18, (uint64_t)c->known_by_us);
     if (text > 0) {
         memcpy(raw + FIXED_BYTES, c->text.data, text);
     }
@@ -105,10 +104,9 @@ bool api_cursor_decode(const char *encoded, enum api_cursor_kind kind, uint64_t 
         return false;
     }
     out->kind = kind;
-    out->flags = buffer[2];
-    out->primary = (int64_t)bf_get_be64(buffer + 3);
-    out->recorded_at_us = (int64_t)bf_get_be64(buffer + 11);
-    out->known_by_us = (int64_t)bf_get_be64(buffer + 19);
+    out->primary = (int64_t)bf_get_be64(buffer + 2);
+    out->recorded_at_us = (int64_t)bf_get_be64(buffer + 10);
+    out->known_by_us = (int64_t)bf_get_be64(buffer + 18);
     out->text = (struct bf_slice){buffer + FIXED_BYTES, body - FIXED_BYTES};
     return true;
 }

@@ -1,6 +1,6 @@
 /* Cursors: a place in one answer's order, opaque to clients, bound to the filter it was made for. Pure; thread-safe.
  *
- * A version byte, the kind of answer, flags, the place, known_by, free text and a checksum over all of it and the filter's hash, as base64url
+ * A version byte, the kind of answer, the place, known_by, free text and a checksum over all of it and the filter's hash, as base64url
  * without padding. The checksum finds accidents and mix-ups; it is no secret, and nothing is guarded by it.
  */
 #ifndef API_CURSOR_H
@@ -16,11 +16,9 @@ enum api_cursor_kind { CURSOR_EVENTS = 1, CURSOR_HISTORY, CURSOR_REPLAY, CURSOR_
 
 #define CURSOR_TEXT_MAX 640
 #define CURSOR_ENCODED_MAX 1024 /* with its NUL */
-#define CURSOR_OPEN 1           /* flag: known_by was not given, or lay beyond the recorded watermark */
 
 struct api_cursor {
     enum api_cursor_kind kind;
-    uint8_t flags;
     int64_t primary, recorded_at_us; /* as in struct event_pos */
     int64_t known_by_us;             /* what the first page fixed; 0 where lines must not depend on it */
     struct bf_slice text;            /* a node, or node NUL topic; decoded: borrowed from the caller's buffer */

@@ -69,7 +69,6 @@ bool api_place_read(struct api_call *call, enum api_cursor_kind kind, uint64_t f
 /* known_by: what is asked for, cut at the recorded watermark; a page's cursor brings it along and must not contradict. */
 struct api_known {
     int64_t known_by_us;
-    bool open; /* not asked for, or beyond the watermark */
 };
 bool api_known_by(struct api_call *call, const struct api_place *place, struct api_known *out);
 

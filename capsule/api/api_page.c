@@ -66,7 +66,7 @@ static enum bf_code render_page(struct page_job *job, uint64_t filter, enum api_
     }
     bf_json_array_end(j);
     if (job->more) {
-        struct api_cursor c = {.kind = kind, .flags = known->open ? CURSOR_OPEN : 0, .primary = job->after.primary,
+        struct api_cursor c = {.kind = kind, .primary = job->after.primary,
                                .recorded_at_us = job->after.recorded_at_us, .known_by_us = known->known_by_us};
         api_cursor_encode(&c, filter, next);
     }

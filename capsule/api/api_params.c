@@ -269,16 +269,14 @@ bool api_known_by(struct api_call *call, const struct api_place *place, struct a
         return false;
     }
     if (!place || !place->given) {
-        out->open = asked > through;
-        out->known_by_us = out->open ? through : asked;
+        out->known_by_us = asked > through ? through : asked;
         return true;
     }
-    int64_t fixed = place->cursor.known_by_us;
-    out->open = (place->cursor.flags & CURSOR_OPEN) != 0;
-    if (asked != INT64_MAX && asked != fixed && !(out->open && asked > fixed)) {
-        bf_http_problem(call->req, 400, "known_by", "contradicts the cursor, which was made for another known_by");
+    /* A later one is what the first page may have cut at the watermark; the cursor must not tell, or it would change the page's bytes. */
+    if (asked < place->cursor.known_by_us) {
+        bf_http_problem(call->req, 400, "known_by", "contradicts the cursor, which was made for a later one");
         return false;
     }
-    out->known_by_us = fixed;
+    out->known_by_us = place->cursor.known_by_us;
     return true;
 }

@@ -74,7 +74,7 @@ static void write_page(struct api_call *call, const struct poison *list, size_t 
     }
     bf_json_array_end(j);
     if (more) {
-        struct api_cursor c = {.kind = CURSOR_QUARANTINE, .flags = known->open ? CURSOR_OPEN : 0, .primary = list[count - 1].recorded_at_us,
+        struct api_cursor c = {.kind = CURSOR_QUARANTINE, .primary = list[count - 1].recorded_at_us,
                                .known_by_us = known->known_by_us};
         api_cursor_encode(&c, filter, next);
     }

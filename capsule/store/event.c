@@ -74,7 +74,7 @@ void event_query_init(struct event_query *q) {
     q->offset_to = INT64_MAX;
 }
 
-static bool matches_topic(const struct event_query *q, struct bf_slice topic) {
+bool event_query_allows_topic(const struct event_query *q, struct bf_slice topic) {
     if (q->domain.data != NULL) {
         const char *name = topic.data;
         if (topic.len <= q->domain.len || name[q->domain.len] != '.' || memcmp(name, q->domain.data, q->domain.len) != 0)
@@ -112,5 +112,5 @@ bool event_query_matches(const struct event_query *q, const struct event *ev) {
         return false;
     if (q->trace.data != NULL && (ev->trace_id.data == NULL || !bf_slice_eq(q->trace, ev->trace_id)))
         return false;
-    return matches_topic(q, ev->topic) && matches_node(q, ev->node_id);
+    return event_query_allows_topic(q, ev->topic) && matches_node(q, ev->node_id);
 }

@@ -111,5 +111,7 @@ struct event_query {
 void event_query_init(struct event_query *q);
 /* Does an event fit all conditions (order aside)? The reference for both stores; they may use it as the last filter. */
 bool event_query_matches(const struct event_query *q, const struct event *ev);
+/* Its topic and domain conditions alone. */
+bool event_query_allows_topic(const struct event_query *q, struct bf_slice topic);
 
 #endif

@@ -44,7 +44,8 @@ void hot_batch_free(struct hot_batch *b);
 BF_MUST_CHECK enum bf_code hot_batch_event(struct hot_batch *b, const struct event *ev, struct bf_err *err);
 BF_MUST_CHECK enum bf_code hot_batch_poison(struct hot_batch *b, const struct poison *p, struct bf_err *err);
 BF_MUST_CHECK enum bf_code hot_batch_gap(struct hot_batch *b, const struct interval *gap, struct bf_err *err); /* CONTROL or LOST */
-/* Say where a partition stands and under which epoch it is held, without any record (assignment). */
+/* Say where a partition stands and under which epoch it is held, without any record (assignment), before any record of it is added to this batch.
+ * next_offset -1: where it stood. */
 BF_MUST_CHECK enum bf_code hot_batch_partition(struct hot_batch *b, struct bf_slice topic, int32_t partition, int64_t epoch,
                                                int64_t next_offset, struct bf_err *err);
 size_t hot_batch_count(const struct hot_batch *b); /* events + poison */
@@ -83,7 +84,7 @@ struct hot_known_id {
 };
 BF_MUST_CHECK enum bf_code hot_learn_ids(struct hot *h, const struct hot_known_id *ids, size_t count, struct bf_err *err);
 BF_MUST_CHECK enum bf_code hot_learn_intervals(struct hot *h, const struct interval *intervals, size_t count, struct bf_err *err);
-/* After a rebuild: everything at or below is in the archive only. */
+/* After a rebuild: what was recorded before this is in the archive only. Nothing will be recorded at or below it; recorded_through rises to it. */
 BF_MUST_CHECK enum bf_code hot_set_hot_from(struct hot *h, int64_t hot_from_us, struct bf_err *err);
 
 /* What "same content" means: 16 bytes over key, value bytes, node id and event time (not headers, not coordinates). */
@@ -186,8 +187,8 @@ struct hot_chunk {
     struct hot_chunk_partition {
         struct bf_slice topic;
         int32_t partition;
-        int64_t epoch, offset_before, offset_after;
-    } *partitions; /* one for each partition touched */
+        int64_t epoch, offset_before, offset_after; /* before -1: the partition was new here */
+    } *partitions; /* one for each partition touched; a chunk ends where epoch or offset jump */
     size_t partition_count;
     int64_t through_us; /* the last record's recorded_at */
     struct arena_block *arena;

@@ -1,0 +1,28 @@
+/* The fetch in progress, shared by its two files. Lives on one thread's stack, inside one read transaction. */
+#ifndef HOT_FETCH_H
+#define HOT_FETCH_H
+
+#include "hot_internal.h"
+
+struct fetch {
+    struct hot *h;
+    MDB_txn *txn;
+    const struct event_query *q;
+    const struct event_pos *after;
+    size_t limit, taken;
+    struct event_page *page;
+    struct topic_filter topics;
+    int64_t recorded_from_us, recorded_through_us; /* inclusive: what query and hot_from leave */
+    bool more; /* something fits beyond the limit */
+};
+
+/* Take the event recorded then, if it fits; sets `more` when the page is full. Candidates must come in the asked order. */
+BF_MUST_CHECK enum bf_code fetch_offer(struct fetch *f, int64_t recorded_at_us, struct bf_err *err);
+
+/* Collecting: candidates in any order, the best `limit` in order afterwards. */
+BF_MUST_CHECK enum bf_code fetch_collect_sources(struct fetch *f, struct source *sources, size_t count, struct bf_err *err);
+BF_MUST_CHECK enum bf_code fetch_id(struct fetch *f, struct bf_err *err);
+/* A range of one partition's offsets: streams when that is the order, else collects. */
+BF_MUST_CHECK enum bf_code fetch_offsets(struct fetch *f, struct bf_err *err);
+
+#endif

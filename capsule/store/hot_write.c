@@ -1,0 +1,255 @@
+/* The steps of a commit that write records and indexes. Each sorts what it writes by the index's key, so that neighbours in the tree are
+ * put one after the other and a page is copied once per commit. */
+#include "hot_hash.h"
+#include "hot_internal.h"
+
+#include <string.h>
+
+/* ---- ids: duplicates and revisions ---- */
+
+static size_t keys_by_id(struct commit *c, enum item_kind kind, int disposition) {
+    size_t n = 0;
+    for (size_t i = 0; i < c->b->item_count; i++) {
+        uint32_t at = c->b->order[i];
+        const struct item *item = &c->b->items[at];
+        if (item->kind == kind && (disposition < 0 || item->disposition == disposition))
+            c->b->keys[n++] = (struct sort_key){{item->topic_no, bf_get_be64(item->id.b), bf_get_be64(item->id.b + 8)}, at};
+    }
+    return n;
+}
+
+/* The newest revision of an id that the store has; revision 0 when it has none. */
+static int newest_revision(struct index_writer *w, uint32_t topic_no, const struct bf_uuid *id, uint32_t *revision, uint8_t hash[16]) {
+    struct hot_key prefix = key_id_prefix(topic_no, id), first = key_id(topic_no, id, 0);
+    *revision = 0;
+    if (index_writer_is_new(w, &first))
+        return MDB_SUCCESS;
+    MDB_val key = key_val(&first), value;
+    int rc = mdb_cursor_get(w->cur, &key, &value, MDB_SET_RANGE);
+    while (rc == MDB_SUCCESS && key_has_prefix(&key, &prefix)) {
+        struct id_row row;
+        if (value.mv_size != sizeof row)
+            return MDB_CORRUPTED;
+        memcpy(&row, value.mv_data, sizeof row);
+        *revision = bf_get_be32((const char *)key.mv_data + prefix.len);
+        memcpy(hash, row.content_hash, sizeof row.content_hash);
+        rc = mdb_cursor_get(w->cur, &key, &value, MDB_NEXT);
+    }
+    return rc == MDB_NOTFOUND ? MDB_SUCCESS : rc;
+}
+
+static int judge(struct index_writer *w, struct item *item, uint32_t *revision, uint8_t hash[16]) {
+    if (*revision > 0 && memcmp(hash, item->content_hash, sizeof item->content_hash) == 0) {
+        item->disposition = DISPOSITION_DUPLICATE;
+        item->revision = *revision;
+        return MDB_SUCCESS;
+    }
+    item->disposition = DISPOSITION_STORED;
+    item->revision = ++*revision;
+    memcpy(hash, item->content_hash, sizeof item->content_hash);
+    struct id_row row = {item->recorded_at_us, item->event_time_us, {0}};
+    memcpy(row.content_hash, hash, sizeof row.content_hash);
+    struct hot_key key = key_id(item->topic_no, &item->id, item->revision);
+    return index_writer_put(w, &key, &row, sizeof row);
+}
+
+int commit_dedupe(struct commit *c) {
+    struct index_writer w;
+    size_t n = keys_by_id(c, ITEM_EVENT, -1);
+    const struct sort_key *keys = hot_sort(c->b->keys, c->b->spare, n);
+    uint32_t revision = 0;
+    uint8_t hash[16];
+    int rc = index_writer_open(&w, c->txn, c->h->db[DB_IDS]);
+    for (size_t i = 0; i < n && rc == MDB_SUCCESS; i++) {
+        struct item *item = &c->b->items[keys[i].item];
+        if (i == 0 || memcmp(keys[i].w, keys[i - 1].w, sizeof keys[i].w) != 0)
+            rc = newest_revision(&w, item->topic_no, &item->id, &revision, hash);
+        if (rc == MDB_SUCCESS)
+            rc = judge(&w, item, &revision, hash);
+    }
+    return rc;
+}
+
+/* ---- log ---- */
+
+static int log_put(MDB_cursor *cur, struct item *item) {
+    char duplicate[RECORD_DUPLICATE_BYTES];
+    struct hot_key key = key_recorded(item->recorded_at_us);
+    MDB_val k = key_val(&key), v = {item->record_len, item->record};
+    if (item->kind == ITEM_EVENT && item->disposition == DISPOSITION_DUPLICATE) {
+        struct record_peek peek;
+        if (!record_peek((struct bf_slice){item->record, item->record_len}, &peek))
+            return MDB_CORRUPTED;
+        struct duplicate dup = {.id = item->id, .revision = item->revision, .partition = peek.partition, .offset = item->offset,
+                                .kafka_time_us = item->kafka_time_us};
+        record_duplicate_put(duplicate, item->topic_no, &dup);
+        v = (MDB_val){sizeof duplicate, duplicate};
+    } else if (item->kind == ITEM_EVENT) {
+        record_event_set_revision(item->record, item->revision);
+    }
+    return mdb_cursor_put(cur, &k, &v, MDB_APPEND);
+}
+
+int commit_log(struct commit *c) {
+    MDB_cursor *cur;
+    int rc = mdb_cursor_open(c->txn, c->h->db[DB_LOG], &cur);
+    for (size_t i = 0; i < c->b->item_count && rc == MDB_SUCCESS; i++) {
+        struct item *item = &c->b->items[c->b->order[i]];
+        if (item->kind == ITEM_GAP)
+            continue;
+        rc = log_put(cur, item);
+        c->log_bytes += item->disposition == DISPOSITION_DUPLICATE ? RECORD_DUPLICATE_BYTES : item->record_len;
+    }
+    return rc;
+}
+
+/* ---- nodes ---- */
+
+static int keys_by_node(struct commit *c, size_t *count) {
+    size_t n = 0;
+    int rc = MDB_SUCCESS;
+    for (size_t i = 0; i < c->b->item_count && rc == MDB_SUCCESS; i++) {
+        uint32_t at = c->b->order[i];
+        struct item *item = &c->b->items[at];
+        if (item->kind != ITEM_EVENT || item->disposition != DISPOSITION_STORED)
+            continue;
+        rc = hot_node_intern(c->h, c->txn, item->node, item->node_hash, &item->node_no);
+        c->b->keys[n++] = (struct sort_key){
+            {(uint64_t)item->node_no << 32 | item->topic_no, key_time(item->event_time_us), (uint64_t)item->recorded_at_us}, at};
+    }
+    *count = n;
+    return rc;
+}
+
+/* The keys of one node and topic: their times ascend. */
+static int count_node_topic(struct commit *c, const struct sort_key *keys, size_t n) {
+    struct node_topic_row row;
+    struct hot_key key = key_pair((uint32_t)(keys[0].w[0] >> 32), (uint32_t)keys[0].w[0]);
+    int64_t first = key_time_back(keys[0].w[1]), last = key_time_back(keys[n - 1].w[1]);
+    int rc = hot_get(c->txn, c->h->db[DB_NODE_TOPICS], &key, &row, sizeof row);
+    if (rc == MDB_NOTFOUND) {
+        row = (struct node_topic_row){0, first, last};
+        rc = MDB_SUCCESS;
+    }
+    if (rc != MDB_SUCCESS)
+        return rc;
+    row.events += n;
+    row.first_event_time_us = first < row.first_event_time_us ? first : row.first_event_time_us;
+    row.last_event_time_us = last > row.last_event_time_us ? last : row.last_event_time_us;
+    return hot_put(c->txn, c->h->db[DB_NODE_TOPICS], &key, &row, sizeof row);
+}
+
+int commit_nodes(struct commit *c) {
+    struct index_writer w;
+    size_t n, group = 0;
+    int rc = keys_by_node(c, &n);
+    if (rc == MDB_SUCCESS)
+        rc = index_writer_open(&w, c->txn, c->h->db[DB_BY_NODE]);
+    const struct sort_key *keys = rc == MDB_SUCCESS ? hot_sort(c->b->keys, c->b->spare, n) : NULL;
+    for (size_t i = 0; i < n && rc == MDB_SUCCESS; i++) {
+        const struct item *item = &c->b->items[keys[i].item];
+        struct hot_key key = key_node(item->node_no, item->topic_no, item->event_time_us, item->recorded_at_us);
+        rc = index_writer_put(&w, &key, NULL, 0);
+        if (rc == MDB_SUCCESS && (i + 1 == n || keys[i + 1].w[0] != keys[i].w[0])) {
+            rc = count_node_topic(c, keys + group, i + 1 - group);
+            group = i + 1;
+        }
+    }
+    return rc;
+}
+
+/* ---- times ---- */
+
+int commit_times(struct commit *c) {
+    struct index_writer w;
+    size_t n = 0;
+    for (size_t i = 0; i < c->b->item_count; i++) {
+        uint32_t at = c->b->order[i];
+        const struct item *item = &c->b->items[at];
+        if (item->kind == ITEM_EVENT && item->disposition == DISPOSITION_STORED)
+            c->b->keys[n++] = (struct sort_key){{key_time(item->event_time_us), (uint64_t)item->recorded_at_us, 0}, at};
+    }
+    const struct sort_key *keys = hot_sort(c->b->keys, c->b->spare, n);
+    int rc = index_writer_open(&w, c->txn, c->h->db[DB_BY_TIME]);
+    for (size_t i = 0; i < n && rc == MDB_SUCCESS; i++) {
+        const struct item *item = &c->b->items[keys[i].item];
+        struct hot_key key = key_time_at(item->event_time_us, item->recorded_at_us);
+        rc = index_writer_put(&w, &key, &item->topic_no, sizeof item->topic_no);
+    }
+    return rc;
+}
+
+/* ---- links ---- */
+
+static bool link_of(const struct item *item, enum link_kind kind, uint8_t what[16]) {
+    struct event ev;
+    if (!record_event_get((struct bf_slice){item->record, item->record_len}, &ev))
+        return false;
+    if (kind == LINK_CAUSE && ev.has_cause)
+        memcpy(what, &ev.cause_id, 16);
+    else if (kind == LINK_TRACE && ev.trace_id.data != NULL)
+        hot_trace_hash(ev.trace_id, what);
+    else
+        return false;
+    return true;
+}
+
+static int put_links(struct commit *c, struct index_writer *w, enum link_kind kind) {
+    size_t n = 0;
+    uint8_t what[16];
+    int rc = MDB_SUCCESS;
+    for (size_t i = 0; i < c->b->item_count; i++) {
+        const struct item *item = &c->b->items[c->b->order[i]];
+        if (item->kind == ITEM_EVENT && item->linked && item->disposition == DISPOSITION_STORED && link_of(item, kind, what))
+            c->b->keys[n++] = (struct sort_key){{bf_get_be64(what), bf_get_be64(what + 8), (uint64_t)item->recorded_at_us}, 0};
+    }
+    const struct sort_key *keys = hot_sort(c->b->keys, c->b->spare, n);
+    for (size_t i = 0; i < n && rc == MDB_SUCCESS; i++) {
+        bf_put_be64(what, keys[i].w[0]);
+        bf_put_be64(what + 8, keys[i].w[1]);
+        struct hot_key key = key_link(kind, what, (int64_t)keys[i].w[2]);
+        rc = index_writer_put(w, &key, NULL, 0);
+    }
+    return rc;
+}
+
+int commit_links(struct commit *c) {
+    struct index_writer w;
+    int rc = index_writer_open(&w, c->txn, c->h->db[DB_LINKS]);
+    if (rc == MDB_SUCCESS)
+        rc = put_links(c, &w, LINK_CAUSE);
+    return rc == MDB_SUCCESS ? put_links(c, &w, LINK_TRACE) : rc;
+}
+
+/* ---- places: duplicates and poison ---- */
+
+static int put_poison_places(struct commit *c) {
+    struct index_writer w;
+    int rc = index_writer_open(&w, c->txn, c->h->db[DB_POISON_AT]);
+    for (size_t i = 0; i < c->b->item_count && rc == MDB_SUCCESS; i++) {
+        const struct item *item = &c->b->items[c->b->order[i]];
+        if (item->kind != ITEM_POISON)
+            continue;
+        struct hot_key at = key_recorded(item->recorded_at_us);
+        struct hot_key of = key_offset(item->topic_no, c->b->slots[item->slot].partition, item->offset);
+        key_u64(&of, (uint64_t)item->recorded_at_us);
+        rc = index_writer_put(&w, &at, &item->topic_no, sizeof item->topic_no);
+        if (rc == MDB_SUCCESS)
+            rc = hot_put(c->txn, c->h->db[DB_POISON_OF], &of, NULL, 0);
+    }
+    return rc;
+}
+
+int commit_seen(struct commit *c) {
+    struct index_writer w;
+    size_t n = keys_by_id(c, ITEM_EVENT, DISPOSITION_DUPLICATE);
+    const struct sort_key *keys = hot_sort(c->b->keys, c->b->spare, n);
+    int rc = index_writer_open(&w, c->txn, c->h->db[DB_SEEN]);
+    for (size_t i = 0; i < n && rc == MDB_SUCCESS; i++) {
+        const struct item *item = &c->b->items[keys[i].item];
+        struct hot_key key = key_id_prefix(item->topic_no, &item->id);
+        key_u64(&key, (uint64_t)item->recorded_at_us);
+        rc = index_writer_put(&w, &key, NULL, 0);
+    }
+    return rc == MDB_SUCCESS ? put_poison_places(c) : rc;
+}

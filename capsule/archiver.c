@@ -1,0 +1,379 @@
+/* The loop: read a chunk, keep the schemas it needs, write it, tell everybody how far it goes.
+ *
+ * A chunk is kept and tried again until it is in: PostgreSQL may be away for as long as it likes. Waiting grows from 100 ms to 10 s and is logged
+ * once for each failure. Kafka's committed offset is set after PostgreSQL's commit and is a hint for lag tools only.
+ */
+#include "archiver.h"
+
+#include "archive.h"
+#include "archiver_refuse.h"
+#include "bf_log.h"
+#include "bf_stop.h"
+#include "bf_time.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define CHUNK_BYTES_MAX ((size_t)32 << 20)
+#define IDLE_WAIT_MS 100
+#define PING_EVERY_US INT64_C(5000000)
+#define BACKOFF_LEAST_MS 100
+#define BACKOFF_MOST_MS 10000
+#define FENCE_TRIES 20
+#define FENCE_WAIT_MS 500
+
+struct kept_schema {
+    char topic[BF_TOPIC_MAX + 1];
+    int32_t id;
+};
+
+struct archiver {
+    struct capsule *c;
+    pthread_t thread;
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    /* under lock */
+    int64_t through_us;
+    bool stop;
+    /* the thread's own */
+    struct archive *archive;
+    struct bf_uuid owner;
+    struct hot_chunk chunk;
+    struct kept_schema *kept; /* (topic, schema) pairs that the archive has */
+    size_t kept_count;
+    int64_t backoff_ms, pinged_us;
+    int fence_losses;
+    char last_failure[512]; /* said once */
+};
+
+/* ---- waiting ---- */
+
+static struct timespec in_ms(int64_t ms) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    t.tv_sec += (time_t)(ms / 1000);
+    t.tv_nsec += (long)(ms % 1000) * 1000000L;
+    if (t.tv_nsec >= 1000000000L) {
+        t.tv_sec++;
+        t.tv_nsec -= 1000000000L;
+    }
+    return t;
+}
+
+/* False: stop was asked for. */
+static bool pause_ms(struct archiver *ar, int64_t ms) {
+    struct timespec until = in_ms(ms);
+    pthread_mutex_lock(&ar->lock);
+    while (!ar->stop && pthread_cond_timedwait(&ar->changed, &ar->lock, &until) != ETIMEDOUT)
+        ;
+    bool go_on = !ar->stop;
+    pthread_mutex_unlock(&ar->lock);
+    return go_on;
+}
+
+static bool stopping(struct archiver *ar) {
+    pthread_mutex_lock(&ar->lock);
+    bool stop = ar->stop;
+    pthread_mutex_unlock(&ar->lock);
+    return stop;
+}
+
+static void say_postgres(struct archiver *ar, bool up) {
+    atomic_store(&ar->c->dependency_up[DEPENDENCY_POSTGRES], up);
+    bf_series_set(bf_metrics_series(ar->c->metrics, M_DEPENDENCY_UP, "postgres", NULL, NULL), up);
+    ar->pinged_us = bf_time_monotonic_us();
+}
+
+static void came_back(struct archiver *ar) {
+    if (ar->backoff_ms)
+        bf_log(BF_LOG_INFO, "archive_back", "instance=%s", ar->c->instance);
+    ar->backoff_ms = 0;
+    ar->last_failure[0] = 0;
+    say_postgres(ar, true);
+}
+
+/* False: stop was asked for. */
+static bool wait_for_postgres(struct archiver *ar, const struct bf_err *err) {
+    ar->backoff_ms = ar->backoff_ms == 0 ? BACKOFF_LEAST_MS : ar->backoff_ms * 2;
+    if (ar->backoff_ms > BACKOFF_MOST_MS)
+        ar->backoff_ms = BACKOFF_MOST_MS;
+    if (strcmp(ar->last_failure, err->msg) != 0)
+        bf_log_err(BF_LOG_WARN, "archive_wait", err, "retry_in_ms=%lld", (long long)ar->backoff_ms);
+    snprintf(ar->last_failure, sizeof ar->last_failure, "%s", err->msg);
+    bf_series_add(bf_metrics_series(ar->c->metrics, M_WAITS, "postgres", NULL, NULL), 1);
+    say_postgres(ar, false);
+    return pause_ms(ar, ar->backoff_ms);
+}
+
+static void fatal(struct archiver *ar, const char *event, const struct bf_err *err) {
+    bf_log_err(BF_LOG_ERROR, event, err, "action=stop");
+    atomic_store(&ar->c->fatal, err->code == BF_BROKEN ? BF_EXIT_STATE : BF_EXIT_INTERNAL);
+    bf_stop_request();
+}
+
+/* ---- how far it goes ---- */
+
+static void set_through(struct archiver *ar, int64_t through_us) {
+    pthread_mutex_lock(&ar->lock);
+    ar->through_us = through_us;
+    pthread_cond_broadcast(&ar->changed);
+    pthread_mutex_unlock(&ar->lock);
+    store_set_archived_through(ar->c->store, through_us);
+    bf_series_set(bf_metrics_series(ar->c->metrics, M_ARCHIVED_THROUGH, NULL, NULL, NULL), (double)through_us / 1e6);
+}
+
+enum bf_code archiver_wait_through(struct archiver *ar, int64_t recorded_at_us, int64_t timeout_ms) {
+    struct timespec until = in_ms(timeout_ms);
+    int rc = 0;
+    pthread_mutex_lock(&ar->lock);
+    while (ar->through_us < recorded_at_us && !ar->stop && rc != ETIMEDOUT)
+        rc = pthread_cond_timedwait(&ar->changed, &ar->lock, &until);
+    bool reached = ar->through_us >= recorded_at_us;
+    pthread_mutex_unlock(&ar->lock);
+    return reached ? BF_OK : BF_AGAIN;
+}
+
+static void count_events(struct archiver *ar) {
+    struct bf_series *e2e = bf_metrics_series(ar->c->metrics, M_E2E, "archived", NULL, NULL), *archived = NULL;
+    const struct hot_chunk *chunk = &ar->chunk;
+    int64_t now = bf_time_now_us();
+    char topic[BF_TOPIC_MAX + 1];
+    for (size_t i = 0, end; i < chunk->event_count; i = end) {
+        const struct bf_slice name = chunk->events[i].topic;
+        for (end = i; end < chunk->event_count && bf_slice_eq(chunk->events[end].topic, name); end++) {
+            int64_t late = now - chunk->events[end].kafka_time_us;
+            bf_series_observe(e2e, late > 0 ? (double)late / 1e6 : 0, 1);
+        }
+        snprintf(topic, sizeof topic, "%.*s", (int)name.len, (const char *)name.data);
+        archived = bf_metrics_series(ar->c->metrics, M_ARCHIVED, topic, NULL, NULL);
+        bf_series_add(archived, end - i);
+    }
+}
+
+/* A hint: nobody reads it back, so nothing is done when it fails. */
+static void hint_to_kafka(struct archiver *ar) {
+    const struct hot_chunk *chunk = &ar->chunk;
+    struct bf_err ignored;
+    if (!atomic_load(&ar->c->ingesting) || chunk->partition_count == 0)
+        return;
+    struct bf_tp *tps = calloc(chunk->partition_count, sizeof *tps);
+    char(*names)[BF_TOPIC_MAX + 1] = calloc(chunk->partition_count, sizeof *names);
+    for (size_t i = 0; tps && names && i < chunk->partition_count; i++) {
+        const struct hot_chunk_partition *p = &chunk->partitions[i];
+        snprintf(names[i], sizeof names[i], "%.*s", (int)p->topic.len, (const char *)p->topic.data);
+        tps[i] = (struct bf_tp){.topic = names[i], .partition = p->partition, .offset = p->offset_after};
+    }
+    if (tps && names)
+        (void)!bf_consumer_commit(ar->c->consumer, tps, chunk->partition_count, false, &ignored);
+    free(tps);
+    free(names);
+}
+
+/* ---- one chunk ---- */
+
+static bool is_kept(const struct archiver *ar, const struct event *ev) {
+    for (size_t i = ar->kept_count; i-- > 0;)
+        if (ar->kept[i].id == ev->schema_id && bf_slice_eq(bf_slice_str(ar->kept[i].topic), ev->topic))
+            return true;
+    return false;
+}
+
+static enum bf_code keep_schema(struct archiver *ar, const struct event *ev, struct bf_err *err) {
+    struct bf_buf type, schema, refs;
+    struct kept_schema *more = realloc(ar->kept, (ar->kept_count + 1) * sizeof *more);
+    if (!more)
+        return bf_fail(err, BF_NOMEM, 0, "no memory for %zu schemas", ar->kept_count + 1);
+    ar->kept = more;
+    struct kept_schema *k = &more[ar->kept_count];
+    snprintf(k->topic, sizeof k->topic, "%.*s", (int)ev->topic.len, (const char *)ev->topic.data);
+    k->id = ev->schema_id;
+    bf_buf_init(&type, 1 << 10);
+    bf_buf_init(&schema, 64 << 20);
+    bf_buf_init(&refs, 64 << 20);
+    enum bf_code code = hot_schema_get(ar->c->hot, ev->schema_id, &type, &schema, &refs, err);
+    if (code == BF_OK)
+        code = archive_schema_put(ar->archive, ev->schema_id, (struct bf_slice){type.data, type.len},
+                                  (struct bf_slice){schema.data ? schema.data : "", schema.len},
+                                  refs.len ? (struct bf_slice){refs.data, refs.len} : BF_SLICE_NONE, k->topic, err);
+    ar->kept_count += code == BF_OK;
+    bf_buf_fini(&type);
+    bf_buf_fini(&schema);
+    bf_buf_fini(&refs);
+    return code == BF_NOT_FOUND ? (err->code = BF_AGAIN) : code;
+}
+
+/* Before the rows: raw bytes in the archive can always be read. */
+static enum bf_code keep_schemas(struct archiver *ar, struct bf_err *err) {
+    enum bf_code code = BF_OK;
+    const struct event *last = NULL;
+    for (size_t i = 0; code == BF_OK && i < ar->chunk.event_count; i++) {
+        const struct event *ev = &ar->chunk.events[i];
+        bool same = last && last->schema_id == ev->schema_id && bf_slice_eq(last->topic, ev->topic);
+        last = ev;
+        if (!same && ev->schema_id > 0 && !is_kept(ar, ev))
+            code = keep_schema(ar, ev, err);
+    }
+    return code;
+}
+
+/* Write the chunk; a refused row becomes poison and the rest is written. */
+static enum bf_code write_chunk(struct archiver *ar, struct bf_err *err) {
+    enum bf_code code = keep_schemas(ar, err);
+    struct refusal refusal;
+    if (code != BF_OK)
+        return code;
+    if ((code = archive_write(ar->archive, &ar->owner, &ar->chunk, err)) != BF_REJECTED)
+        return code;
+    refusal_init(&refusal, &ar->chunk);
+    while (code == BF_REJECTED) {
+        if (err->native < 0 || refusal_add(&refusal, (size_t)err->native, err->msg, err) != BF_OK)
+            break;
+        bf_log_err(BF_LOG_WARN, "archive_refused", err, "action=quarantine");
+        bf_series_add(bf_metrics_series(ar->c->metrics, M_RECORDS, refusal.topic, "quarantined", NULL), 1);
+        code = archive_write(ar->archive, &ar->owner, &refusal.chunk, err);
+    }
+    refusal_fini(&refusal);
+    return code;
+}
+
+/* Ingest looks at who owns what and forgets what is not ours any more; then the log is read again. False: give up. */
+static bool fence_lost(struct archiver *ar, const struct bf_err *err) {
+    if (++ar->fence_losses > FENCE_TRIES) {
+        fatal(ar, "fence_lost", err);
+        return false;
+    }
+    bf_log_err(BF_LOG_WARN, "fence_lost", err, "action=reconcile");
+    atomic_store(&ar->c->fence_lost, true);
+    for (int i = 0; i < FENCE_WAIT_MS / 50 && atomic_load(&ar->c->fence_lost); i++)
+        if (!pause_ms(ar, 50))
+            return false;
+    return true;
+}
+
+/* What to do about a failure. True: go on with the same question; false: leave the loop. */
+static bool go_on_after(struct archiver *ar, enum bf_code code, const struct bf_err *err) {
+    if (code == BF_AGAIN || code == BF_NOMEM)
+        return wait_for_postgres(ar, err);
+    if (code == BF_BROKEN && err->native == 1 && !*err->sqlstate)
+        return fence_lost(ar, err);
+    fatal(ar, "archive_failed", err);
+    return false;
+}
+
+/* *found: a chunk was there and is in the archive now. */
+static enum bf_code step(struct archiver *ar, bool *found, struct bf_err *err) {
+    int64_t after_us = ar->through_us; /* only this thread writes it */
+    *found = false;
+    enum bf_code code = hot_chunk_read(ar->c->hot, after_us, (size_t)ar->c->settings->archive_events_max, CHUNK_BYTES_MAX, &ar->chunk, err);
+    if (code == BF_NOT_FOUND)
+        return BF_OK;
+    if (code == BF_OK)
+        code = write_chunk(ar, err);
+    if (code != BF_OK)
+        return code;
+    *found = true;
+    ar->fence_losses = 0;
+    count_events(ar);
+    set_through(ar, ar->chunk.through_us);
+    hint_to_kafka(ar);
+    return BF_OK;
+}
+
+static enum bf_code look(struct archiver *ar, struct bf_err *err) {
+    if (bf_time_monotonic_us() - ar->pinged_us < PING_EVERY_US)
+        return BF_OK;
+    enum bf_code code = archive_ping(ar->archive, err);
+    if (code == BF_OK)
+        came_back(ar);
+    return code;
+}
+
+static bool begin(struct archiver *ar) {
+    struct bf_err err;
+    int64_t through_us;
+    enum bf_code code;
+    while ((code = archive_through(ar->archive, &ar->owner, &through_us, &err)) != BF_OK)
+        if (!go_on_after(ar, code, &err))
+            return false;
+    set_through(ar, through_us);
+    came_back(ar);
+    return true;
+}
+
+static void *run(void *arg) {
+    struct archiver *ar = arg;
+    struct bf_err err;
+    bool found = false;
+    if (!begin(ar))
+        return NULL;
+    atomic_store(&ar->c->archiving, true);
+    while (!stopping(ar)) {
+        enum bf_code code = step(ar, &found, &err);
+        if (code == BF_OK && found)
+            came_back(ar);
+        if (code == BF_OK && !found) {
+            hot_wait_newer(ar->c->hot, ar->through_us, IDLE_WAIT_MS);
+            code = look(ar, &err);
+        }
+        if (code != BF_OK && !go_on_after(ar, code, &err))
+            break;
+        if (code != BF_OK && ar->fence_losses > 0 && !begin(ar))
+            break;
+    }
+    atomic_store(&ar->c->archiving, false);
+    return NULL;
+}
+
+/* ---- life ---- */
+
+static void archiver_free(struct archiver *ar) {
+    archive_close(ar->archive);
+    hot_chunk_fini(&ar->chunk);
+    free(ar->kept);
+    pthread_cond_destroy(&ar->changed);
+    pthread_mutex_destroy(&ar->lock);
+    free(ar);
+}
+
+enum bf_code archiver_start(struct capsule *c, struct archiver **out, struct bf_err *err) {
+    const struct archive_settings settings = {.conninfo = c->settings->postgres, .application = "capsule archiver", .topics = c->topics,
+                                              .schemas = c->schemas, .connect_timeout_ms = 5000, .statement_timeout_ms = 60000};
+    struct archiver *ar = calloc(1, sizeof *ar);
+    if (!ar)
+        return bf_fail(err, BF_NOMEM, 0, "no memory for the archiver");
+    pthread_condattr_t monotonic;
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&ar->changed, &monotonic);
+    pthread_condattr_destroy(&monotonic);
+    pthread_mutex_init(&ar->lock, NULL);
+    ar->c = c;
+    ar->owner = hot_instance_id(c->hot);
+    enum bf_code code = archive_open(&settings, &ar->archive, err);
+    if (code == BF_OK) {
+        int rc = pthread_create(&ar->thread, NULL, run, ar);
+        if (rc != 0)
+            code = bf_fail(err, BF_AGAIN, rc, "no thread for the archiver: %s", strerror(rc));
+    }
+    if (code != BF_OK) {
+        archiver_free(ar);
+        return code;
+    }
+    *out = ar;
+    return BF_OK;
+}
+
+void archiver_stop(struct archiver *ar) {
+    if (!ar)
+        return;
+    pthread_mutex_lock(&ar->lock);
+    ar->stop = true;
+    pthread_cond_broadcast(&ar->changed);
+    pthread_mutex_unlock(&ar->lock);
+    pthread_join(ar->thread, NULL);
+    archiver_free(ar);
+}

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <unistd.h>
 
 #define POOL_BYTES ((size_t)96 * 1024) /* per connection: head, and pieces of streams on their way out */
@@ -133,8 +134,8 @@ static const char *head_fault(struct bf_http_request *req, const char *method, c
 
 static void set_error(struct bf_http_request *req, int status, const char *detail, const char *param) {
     req->error_status = status;
-    snprintf(req->error_detail, sizeof req->error_detail, "%s", detail);
-    snprintf(req->error_param, sizeof req->error_param, "%s", param != NULL ? param : "");
+    snprintf(req->error_detail, sizeof req->error_detail, "%.*s", (int)sizeof req->error_detail - 1, detail);
+    snprintf(req->error_param, sizeof req->error_param, "%.*s", (int)sizeof req->error_param - 1, param != NULL ? param : "");
 }
 
 static void find_route(struct bf_http_request *req) {
@@ -397,6 +398,9 @@ static void stream_close(void *cls) {
 void bf_http_reply_stream(struct bf_http_request *req, int status, const char *content_type, struct bf_http_stream calls) {
     struct stream *s = malloc(sizeof *s);
     struct MHD_Response *response = NULL;
+    if (strcmp(req->method, "HEAD") == 0) {
+        req->must_close = true; /* else libmicrohttpd would send the last chunk of a body that is not there */
+    }
     if (s != NULL) {
         *s = (struct stream){calls, bf_conn_of(req)};
         response = MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, STREAM_BLOCK_BYTES, stream_read, s, stream_close);

@@ -398,8 +398,14 @@ static void stream_close(void *cls) {
 void bf_http_reply_stream(struct bf_http_request *req, int status, const char *content_type, struct bf_http_stream calls) {
     struct stream *s = malloc(sizeof *s);
     struct MHD_Response *response = NULL;
-    if (strcmp(req->method, "HEAD") == 0) {
-        req->must_close = true; /* else libmicrohttpd would send the last chunk of a body that is not there */
+    if (strcmp(req->method, "HEAD") == 0) { /* libmicrohttpd would send the last chunk of a body that is not there */
+        free(s);
+        if (calls.close != NULL) {
+            calls.close(calls.ctx);
+        }
+        req->must_close = true;
+        bf_http_reply(req, status, content_type, "", 0);
+        return;
     }
     if (s != NULL) {
         *s = (struct stream){calls, bf_conn_of(req)};

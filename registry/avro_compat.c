@@ -1,8 +1,10 @@
-/* Each pair of types (reader's node, writer's node) is compared once; while it is being compared it counts as compatible, which ends the
- * recursion of recursive types. The order of comparisons is that of Java's class, because with such pairs the order can decide.
+/* Each pair of types (reader's node, writer's node) is compared once; while it is being compared it counts as
+ * compatible, which ends the recursion of recursive types. The order of comparisons is that of Java's class, because
+ * with such pairs the order can decide.
  *
- * Conflicts pile up in one list. A comparison that is only a try (a branch of the reader's union) cuts the list back. A pair that was
- * found incompatible in a try keeps its first conflict, so that it can be told when the pair comes up again in earnest. */
+ * Conflicts pile up in one list. A comparison that is only a try (a branch of the reader's union) cuts the list back. A
+ * pair that was found incompatible in a try keeps its first conflict, so that it can be told when the pair comes up
+ * again in earnest. */
 #include "avro_compat.h"
 
 #include <stdlib.h>
@@ -28,8 +30,13 @@ struct checker {
 
 #define DEPTH_MAX 1000
 
-static const char *const kind_names[] = {"NAME_MISMATCH", "FIXED_SIZE_MISMATCH", "MISSING_ENUM_SYMBOLS",
-                                         "READER_FIELD_MISSING_DEFAULT_VALUE", "TYPE_MISMATCH", "MISSING_UNION_BRANCH", "UNDECIDED"};
+static const char *const kind_names[] = {"NAME_MISMATCH",
+                                         "FIXED_SIZE_MISMATCH",
+                                         "MISSING_ENUM_SYMBOLS",
+                                         "READER_FIELD_MISSING_DEFAULT_VALUE",
+                                         "TYPE_MISMATCH",
+                                         "MISSING_UNION_BRANCH",
+                                         "UNDECIDED"};
 
 const char *avro_conflict_name(enum avro_conflict_kind kind) {
     return kind_names[kind];
@@ -40,7 +47,8 @@ static bool compare(struct checker *c, const struct avro_node *reader, const str
 /* ---- pairs ---- */
 
 static size_t slot_of(const struct checker *c, const struct avro_node *reader, const struct avro_node *writer) {
-    uint64_t h = (uint64_t)(uintptr_t)reader * UINT64_C(0x9E3779B97F4A7C15) ^ (uint64_t)(uintptr_t)writer * UINT64_C(0xC2B2AE3D27D4EB4F);
+    uint64_t h = (uint64_t)(uintptr_t)reader * UINT64_C(0x9E3779B97F4A7C15) ^
+                 (uint64_t)(uintptr_t)writer * UINT64_C(0xC2B2AE3D27D4EB4F);
     size_t i = (size_t)(h >> 20) & (c->slot_count - 1);
     while (c->slots[i] != NULL && (c->slots[i]->reader != reader || c->slots[i]->writer != writer)) {
         i = (i + 1) & (c->slot_count - 1);
@@ -68,7 +76,8 @@ static bool grow(struct checker *c) {
 }
 
 /* The pair's place, made IN_PROGRESS when it is new (*is_new). NULL: out of memory. */
-static struct pair *enter(struct checker *c, const struct avro_node *reader, const struct avro_node *writer, bool *is_new) {
+static struct pair *enter(struct checker *c, const struct avro_node *reader, const struct avro_node *writer,
+                          bool *is_new) {
     if ((c->pair_count + 1) * 2 > c->slot_count && !grow(c)) {
         return NULL;
     }
@@ -165,7 +174,8 @@ static bool missing_branch(struct checker *c, const struct avro_node *writer) {
 /* ---- comparing ---- */
 
 /* compare() one step further down. */
-static bool below(struct checker *c, const struct avro_node *reader, const struct avro_node *writer, const char *fmt, size_t index) {
+static bool below(struct checker *c, const struct avro_node *reader, const struct avro_node *writer, const char *fmt,
+                  size_t index) {
     size_t len = c->path.len;
     char step[48];
     if (strcmp(fmt, "index") == 0) {
@@ -200,7 +210,8 @@ static bool fixed_match(struct checker *c, const struct avro_node *reader, const
     bool ok = names_match(c, reader, writer);
     if (reader->fixed_size != writer->fixed_size) {
         char detail[80];
-        snprintf(detail, sizeof detail, "expected: %lld, found: %lld", (long long)writer->fixed_size, (long long)reader->fixed_size);
+        snprintf(detail, sizeof detail, "expected: %lld, found: %lld", (long long)writer->fixed_size,
+                 (long long)reader->fixed_size);
         conflict(c, AVRO_CONFLICT_FIXED_SIZE_MISMATCH, "size", detail);
         ok = false;
     }
@@ -242,7 +253,8 @@ static bool enums_match(struct checker *c, const struct avro_node *reader, const
 }
 
 /* The writer's field for the reader's, by name or by the reader's aliases. More than one: undecided. */
-static const struct avro_field *writer_field(struct checker *c, const struct avro_node *writer, const struct avro_field *f) {
+static const struct avro_field *writer_field(struct checker *c, const struct avro_node *writer,
+                                             const struct avro_field *f) {
     const struct avro_field *found = avro_node_field(writer, f->name);
     for (size_t i = 0; i < f->alias_count; i++) {
         const struct avro_field *other = avro_node_field(writer, f->aliases[i]);
@@ -259,7 +271,8 @@ static bool records_match(struct checker *c, const struct avro_node *reader, con
     for (size_t i = 0; i < reader->field_count && !c->undecided; i++) {
         const struct avro_field *f = &reader->fields[i], *from = writer_field(c, writer, f);
         if (c->undecided) {
-            conflict(c, AVRO_CONFLICT_UNDECIDED, "fields", "a field and its aliases match several fields of the writer");
+            conflict(c, AVRO_CONFLICT_UNDECIDED, "fields",
+                     "a field and its aliases match several fields of the writer");
             return false;
         }
         if (from != NULL) {
@@ -379,8 +392,8 @@ static bool compare(struct checker *c, const struct avro_node *reader, const str
 
 /* ---- whole ---- */
 
-enum bf_code avro_compat_check(const struct avro_schema *reader, const struct avro_schema *writer, struct avro_compat *out,
-                               struct bf_err *err) {
+enum bf_code avro_compat_check(const struct avro_schema *reader, const struct avro_schema *writer,
+                               struct avro_compat *out, struct bf_err *err) {
     struct checker c = {0};
     bf_buf_init(&c.path, 1 << 20);
     bool ok = compare(&c, avro_schema_root(reader), avro_schema_root(writer));

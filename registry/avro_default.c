@@ -1,5 +1,5 @@
-/* Fitting a default walks the value and, where a record's default leaves out fields, those fields' own defaults. That second way can
- * double at each level of nesting, so the walk has a budget; a default that uses it up does not fit. */
+/* Fitting a default walks the value and, where a record's default leaves out fields, those fields' own defaults. That
+ * second way can double at each level of nesting, so the walk has a budget; a default that uses it up does not fit. */
 #include "avro_schema.h"
 
 #define STEPS_MAX 1000000
@@ -11,7 +11,8 @@ static bool record_fits(const struct avro_node *type, const json_t *value, int *
         return false;
     }
     if (!type->complete) {
-        *steps = 0; /* nothing can be said before its fields are known: no other branch of a union may take the default either */
+        *steps = 0; /* nothing can be said before its fields are known: no other branch of a union may take the default
+                       either */
         return false;
     }
     for (size_t i = 0; i < type->field_count; i++) {

@@ -1,6 +1,7 @@
-/* Parsing follows the JSON from the outside in, in document order, because that is the order in which names become known. Nodes, names and
- * arrays come from the arena; docs, symbols, defaults and properties are borrowed from the parsed JSON, which the schema keeps. A named
- * type is entered under its full name before its body is read, so that it can refer to itself. */
+/* Parsing follows the JSON from the outside in, in document order, because that is the order in which names become
+ * known. Nodes, names and arrays come from the arena; docs, symbols, defaults and properties are borrowed from the
+ * parsed JSON, which the schema keeps. A named type is entered under its full name before its body is read, so that it
+ * can refer to itself. */
 #include "avro_schema.h"
 
 #include "avro_arena.h"
@@ -21,10 +22,11 @@ struct avro_schema {
     bool in_reference;
 };
 
-static enum bf_code parse_type(struct avro_schema *s, json_t *json, const char *space, const struct avro_node **out, struct bf_err *err);
+static enum bf_code parse_type(struct avro_schema *s, json_t *json, const char *space, const struct avro_node **out,
+                               struct bf_err *err);
 
-static const char *const type_names[] = {"null",  "boolean", "int",   "long", "float", "double", "bytes",
-                                         "string", "record", "enum", "array", "map",  "union", "fixed"};
+static const char *const type_names[] = {"null",   "boolean", "int",  "long",  "float", "double", "bytes",
+                                         "string", "record",  "enum", "array", "map",   "union",  "fixed"};
 
 const char *avro_type_name(enum avro_type t) {
     return type_names[t];
@@ -94,9 +96,10 @@ static enum bf_code check_space(const char *space, size_t len, struct bf_err *er
     return BF_OK;
 }
 
-/* Split a name as written into simple name and namespace; a name with dots brings its own, otherwise `space` holds (may be NULL). */
-static enum bf_code split_name(struct avro_schema *s, const char *written, const char *space, const char **name, const char **own_space,
-                               const char **full, struct bf_err *err) {
+/* Split a name as written into simple name and namespace; a name with dots brings its own, otherwise `space` holds (may
+ * be NULL). */
+static enum bf_code split_name(struct avro_schema *s, const char *written, const char *space, const char **name,
+                               const char **own_space, const char **full, struct bf_err *err) {
     const char *dot = strrchr(written, '.');
     const char *simple = dot == NULL ? written : dot + 1;
     size_t space_len = dot != NULL ? (size_t)(dot - written) : space == NULL ? 0 : strlen(space);
@@ -167,8 +170,8 @@ static enum bf_code resolve(struct avro_schema *s, const char *written, const ch
 
 /* ---- pieces of a definition ---- */
 
-static enum bf_code read_strings(struct avro_schema *s, json_t *array, const char *what, const char ***out, size_t *count,
-                                 struct bf_err *err) {
+static enum bf_code read_strings(struct avro_schema *s, json_t *array, const char *what, const char ***out,
+                                 size_t *count, struct bf_err *err) {
     char text[81];
     if (!json_is_array(array)) {
         return bf_fail(err, BF_INVALID, 0, "%s is not an array: %s", what, shown(array, text));
@@ -236,8 +239,8 @@ static const char *optional_text(json_t *object, const char *key) {
 
 /* ---- the kinds of types ---- */
 
-static enum bf_code parse_field(struct avro_schema *s, struct avro_node *record, size_t i, json_t *json, const char *space,
-                                struct bf_err *err) {
+static enum bf_code parse_field(struct avro_schema *s, struct avro_node *record, size_t i, json_t *json,
+                                const char *space, struct bf_err *err) {
     struct avro_field *f = &record->fields[i];
     char text[81];
     if (!json_is_object(json)) {
@@ -268,11 +271,13 @@ static enum bf_code parse_field(struct avro_schema *s, struct avro_node *record,
     const char *order = optional_text(json, "order");
     f->order = order == NULL ? "ascending" : order;
     if (strcmp(f->order, "ascending") != 0 && strcmp(f->order, "descending") != 0 && strcmp(f->order, "ignore") != 0) {
-        return bf_fail(err, BF_INVALID, 0, "field %s: order is \"ascending\", \"descending\" or \"ignore\", not \"%.40s\"", f->name, order);
+        return bf_fail(err, BF_INVALID, 0,
+                       "field %s: order is \"ascending\", \"descending\" or \"ignore\", not \"%.40s\"", f->name, order);
     }
     f->deflt = json_object_get(json, "default");
     if (f->deflt != NULL && !avro_default_fits(f->type, f->deflt)) {
-        return bf_fail(err, BF_INVALID, 0, "Invalid default for field %s: %s is not a %s", f->name, shown(f->deflt, text),
+        return bf_fail(err, BF_INVALID, 0, "Invalid default for field %s: %s is not a %s", f->name,
+                       shown(f->deflt, text),
                        avro_node_is_named(f->type) ? f->type->full : avro_type_name(f->type->type));
     }
     json_t *aliases = json_object_get(json, "aliases");
@@ -332,7 +337,8 @@ static enum bf_code parse_enum(struct avro_schema *s, struct avro_node *n, struc
     }
     n->enum_default = optional_text(n->object, "default");
     if (n->enum_default != NULL && json_object_get(n->symbol_index, n->enum_default) == NULL) {
-        return bf_fail(err, BF_INVALID, 0, "The Enum Default: %.100s is not in the enum symbol set of %s", n->enum_default, n->full);
+        return bf_fail(err, BF_INVALID, 0, "The Enum Default: %.100s is not in the enum symbol set of %s",
+                       n->enum_default, n->full);
     }
     return BF_OK;
 }
@@ -370,7 +376,8 @@ static enum bf_code parse_named(struct avro_schema *s, struct avro_node *n, cons
     return BF_OK;
 }
 
-static enum bf_code parse_union(struct avro_schema *s, struct avro_node *n, json_t *array, const char *space, struct bf_err *err) {
+static enum bf_code parse_union(struct avro_schema *s, struct avro_node *n, json_t *array, const char *space,
+                                struct bf_err *err) {
     n->branch_count = json_array_size(array);
     n->branches = avro_arena_alloc(&s->arena, (n->branch_count + 1) * sizeof *n->branches);
     json_t *seen = json_object();
@@ -438,7 +445,8 @@ static enum bf_code parse_object(struct avro_schema *s, struct avro_node *n, jso
     return parse_named(s, n, space, err);
 }
 
-static enum bf_code parse_type(struct avro_schema *s, json_t *json, const char *space, const struct avro_node **out, struct bf_err *err) {
+static enum bf_code parse_type(struct avro_schema *s, json_t *json, const char *space, const struct avro_node **out,
+                               struct bf_err *err) {
     char text[81];
     if (++s->type_count > AVRO_SCHEMA_TYPES_MAX) {
         return bf_fail(err, BF_INVALID, 0, "more than %d types in one schema", AVRO_SCHEMA_TYPES_MAX);
@@ -485,13 +493,15 @@ static enum bf_code parse_document(struct avro_schema *s, const char *text, size
         enum avro_type type;
         char word[16];
         if (len >= sizeof word) {
-            return bf_fail(err, BF_INVALID, 0, "not JSON: %s at line %d column %d", where.text, where.line, where.column);
+            return bf_fail(err, BF_INVALID, 0, "not JSON: %s at line %d column %d", where.text, where.line,
+                           where.column);
         }
         memcpy(word, text, len);
         word[len] = '\0';
         json = is_primitive(word, &type) ? json_string(word) : NULL;
         if (json == NULL) {
-            return bf_fail(err, BF_INVALID, 0, "not JSON: %s at line %d column %d", where.text, where.line, where.column);
+            return bf_fail(err, BF_INVALID, 0, "not JSON: %s at line %d column %d", where.text, where.line,
+                           where.column);
         }
     }
     if (json_array_append_new(s->documents, json) != 0) {

@@ -1,6 +1,7 @@
-/* Two orders of attributes. The plain one is that of Java's Schema.toString(): type, name, namespace, doc, the kind's own, other properties
- * as they came, aliases. The normal one writes full names, sorts what has no order of its own, and puts logicalType before the other
- * properties. A named type is written out where it first stands, by name after that. */
+/* Two orders of attributes. The plain one is that of Java's Schema.toString(): type, name, namespace, doc, the kind's
+ * own, other properties as they came, aliases. The normal one writes full names, sorts what has no order of its own,
+ * and puts logicalType before the other properties. A named type is written out where it first stands, by name after
+ * that. */
 #include "avro_schema.h"
 
 #include "bf_json.h"
@@ -63,11 +64,13 @@ static bool in_list(const char *const *list, const char *key) {
     return *list != NULL;
 }
 
-static const char *const type_words[] = {"type", "name", "namespace", "doc", "fields", "items", "values", "symbols", "size", "aliases", NULL};
+static const char *const type_words[] = {"type",   "name",    "namespace", "doc",     "fields", "items",
+                                         "values", "symbols", "size",      "aliases", NULL};
 static const char *const field_words[] = {"type", "name", "doc", "default", "order", "aliases", NULL};
 
 static bool is_property(const struct avro_node *n, const char *key) {
-    return n == NULL ? !in_list(field_words, key) : !in_list(type_words, key) && !(n->type == AVRO_ENUM && strcmp(key, "default") == 0);
+    return n == NULL ? !in_list(field_words, key)
+                     : !in_list(type_words, key) && !(n->type == AVRO_ENUM && strcmp(key, "default") == 0);
 }
 
 static bool has_properties(const struct avro_node *n) {

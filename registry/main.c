@@ -21,8 +21,10 @@ struct settings {
 #define FIELD(name) offsetof(struct settings, name)
 static const struct bf_setting table[] = {
     {"host", BF_SETTING_STRING, FIELD(host), "127.0.0.1", 0, 0, false, false, NULL, "Address to listen on."},
-    {"port", BF_SETTING_INT, FIELD(port), "8081", 0, 65535, false, false, NULL, "Port to listen on; 0 takes any free one."},
-    {"port-or-free", BF_SETTING_BOOL, FIELD(port_or_free), "false", 0, 0, false, false, NULL, "When the port is taken, use a free one."},
+    {"port", BF_SETTING_INT, FIELD(port), "8081", 0, 65535, false, false, NULL,
+     "Port to listen on; 0 takes any free one."},
+    {"port-or-free", BF_SETTING_BOOL, FIELD(port_or_free), "false", 0, 0, false, false, NULL,
+     "When the port is taken, use a free one."},
     {"dir", BF_SETTING_STRING, FIELD(dir), NULL, 0, 0, true, false, NULL, "Folder of the store; made when missing."},
     {"map-bytes-max", BF_SETTING_BYTES, FIELD(map_bytes_max), "4GiB", 1 << 20, INT64_MAX, false, false, "bytes",
      "The most the store may hold (reserved address space, not disk)."},
@@ -97,7 +99,10 @@ static enum bf_exit serve(const struct settings *s) {
     if (code == BF_OK) {
         code = registry_open(s->dir, s->map_bytes_max, &h.registry, &err);
     }
-    struct bf_http_settings hs = {.host = s->host, .port = (int)s->port, .port_or_free = s->port_or_free, .observe = observe,
+    struct bf_http_settings hs = {.host = s->host,
+                                  .port = (int)s->port,
+                                  .port_or_free = s->port_or_free,
+                                  .observe = observe,
                                   .on_error = registry_http_error};
     if (code == BF_OK) {
         code = bf_http_start(&hs, registry_http_routes(), &h, &http, &err);

@@ -58,14 +58,16 @@ void registry_close(struct registry *r) {
 
 enum bf_code registry_check_subject(const char *subject, struct registry_refusal *no, struct bf_err *err) {
     size_t len = strlen(subject);
-    bool ok = len > 0 && len <= REGISTRY_SUBJECT_BYTES_MAX && strcmp(subject, "__GLOBAL") != 0 && strcmp(subject, "__EMPTY") != 0;
+    bool ok = len > 0 && len <= REGISTRY_SUBJECT_BYTES_MAX && strcmp(subject, "__GLOBAL") != 0 &&
+              strcmp(subject, "__EMPTY") != 0;
     for (size_t i = 0; i < len && ok; i++) {
         ok = (unsigned char)subject[i] >= 0x20 && subject[i] != 0x7f;
     }
     return ok ? BF_OK : registry_refuse(no, err, 42208, "The specified subject '%s' is not a valid one.", subject);
 }
 
-enum bf_code registry_parse_version(const char *text, int32_t *version, struct registry_refusal *no, struct bf_err *err) {
+enum bf_code registry_parse_version(const char *text, int32_t *version, struct registry_refusal *no,
+                                    struct bf_err *err) {
     if (strcmp(text, "latest") == 0 || strcmp(text, "-1") == 0) {
         *version = 0;
         return BF_OK;
@@ -74,9 +76,11 @@ enum bf_code registry_parse_version(const char *text, int32_t *version, struct r
     errno = 0;
     long long v = strtoll(text, &end, 10);
     if (errno != 0 || end == text || *end != '\0' || text[0] < '0' || text[0] > '9' || v < 1 || v > INT32_MAX) {
-        return registry_refuse(no, err, 42202,
-                               "The specified version '%s' is not a valid version id. Allowed values are between [1, 2^31-1] and the "
-                               "string \"latest\"", text);
+        return registry_refuse(
+            no, err, 42202,
+            "The specified version '%s' is not a valid version id. Allowed values are between [1, 2^31-1] and the "
+            "string \"latest\"",
+            text);
     }
     *version = (int32_t)v;
     return BF_OK;
@@ -111,15 +115,16 @@ enum bf_code registry_find_version(struct registry_txn *t, const char *subject, 
                : registry_refuse(no, err, 40401, "Subject '%s' not found.", subject);
 }
 
-enum bf_code registry_describe(struct registry_txn *t, const char *subject, const struct registry_version *v, json_t **out,
-                               struct bf_err *err) {
+enum bf_code registry_describe(struct registry_txn *t, const char *subject, const struct registry_version *v,
+                               json_t **out, struct bf_err *err) {
     json_t *schema = NULL;
     if (registry_schema_get(t, v->id, &schema, err) != BF_OK) {
         return bf_fail(err, BF_BROKEN, 0, "schema %d of a version is missing", v->id);
     }
-    json_t *answer = json_pack("{s:s, s:i, s:i, s:O, s:O*, s:O, s:I}", "subject", subject, "version", v->version, "id", v->id, "guid",
-                               json_object_get(schema, "guid"), "references", json_object_get(schema, "references"), "schema",
-                               json_object_get(schema, "schema"), "ts", (json_int_t)(v->registered_us / 1000));
+    json_t *answer =
+        json_pack("{s:s, s:i, s:i, s:O, s:O*, s:O, s:I}", "subject", subject, "version", v->version, "id", v->id,
+                  "guid", json_object_get(schema, "guid"), "references", json_object_get(schema, "references"),
+                  "schema", json_object_get(schema, "schema"), "ts", (json_int_t)(v->registered_us / 1000));
     json_decref(schema);
     if (answer == NULL || (v->deleted && json_object_set_new(answer, "deleted", json_true()) != 0)) {
         json_decref(answer);

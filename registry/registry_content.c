@@ -1,5 +1,5 @@
-/* Content is recognised by the SHA-256 of its text and references. The guid is public: MD5 of the text and the references' parts, as
- * Confluent's registry makes it, so that one schema has the same guid in both. */
+/* Content is recognised by the SHA-256 of its text and references. The guid is public: MD5 of the text and the
+ * references' parts, as Confluent's registry makes it, so that one schema has the same guid in both. */
 #include "bf_json.h"
 #include "registry_parts.h"
 
@@ -16,11 +16,11 @@ struct resolved {
     json_t *texts; /* strings, deepest first */
 };
 
-static enum bf_code collect(struct registry_txn *t, const json_t *references, int depth, struct resolved *r, struct registry_refusal *no,
-                            struct bf_err *err);
+static enum bf_code collect(struct registry_txn *t, const json_t *references, int depth, struct resolved *r,
+                            struct registry_refusal *no, struct bf_err *err);
 
-static enum bf_code collect_one(struct registry_txn *t, const char *subject, int32_t version, int depth, struct resolved *r,
-                                struct registry_refusal *no, struct bf_err *err) {
+static enum bf_code collect_one(struct registry_txn *t, const char *subject, int32_t version, int depth,
+                                struct resolved *r, struct registry_refusal *no, struct bf_err *err) {
     char key[REGISTRY_SUBJECT_BYTES_MAX + 20];
     snprintf(key, sizeof key, "%s\n%d", subject, version);
     if (json_object_get(r->seen, key) != NULL) {
@@ -32,8 +32,10 @@ static enum bf_code collect_one(struct registry_txn *t, const char *subject, int
     struct registry_version v;
     json_t *schema = NULL;
     struct bf_err missing;
-    if (registry_version_get(t, subject, version, &v, &missing) != BF_OK || registry_schema_get(t, v.id, &schema, &missing) != BF_OK) {
-        return registry_refuse(no, err, 42201, "Invalid schema, details: No schema reference found for subject \"%s\" and version %d",
+    if (registry_version_get(t, subject, version, &v, &missing) != BF_OK ||
+        registry_schema_get(t, v.id, &schema, &missing) != BF_OK) {
+        return registry_refuse(no, err, 42201,
+                               "Invalid schema, details: No schema reference found for subject \"%s\" and version %d",
                                subject, version);
     }
     json_object_set_new(r->seen, key, json_true());
@@ -45,8 +47,8 @@ static enum bf_code collect_one(struct registry_txn *t, const char *subject, int
     return code;
 }
 
-static enum bf_code collect(struct registry_txn *t, const json_t *references, int depth, struct resolved *r, struct registry_refusal *no,
-                            struct bf_err *err) {
+static enum bf_code collect(struct registry_txn *t, const json_t *references, int depth, struct resolved *r,
+                            struct registry_refusal *no, struct bf_err *err) {
     for (size_t i = 0; i < json_array_size(references); i++) {
         json_t *ref = json_array_get(references, i);
         const char *subject = json_string_value(json_object_get(ref, "subject"));
@@ -92,8 +94,10 @@ done:
 
 static int by_reference(const void *a, const void *b) {
     const json_t *x = *(json_t *const *)a, *y = *(json_t *const *)b;
-    int order = strcmp(json_string_value(json_object_get(x, "subject")), json_string_value(json_object_get(y, "subject")));
-    json_int_t i = json_integer_value(json_object_get(x, "version")), j = json_integer_value(json_object_get(y, "version"));
+    int order =
+        strcmp(json_string_value(json_object_get(x, "subject")), json_string_value(json_object_get(y, "subject")));
+    json_int_t i = json_integer_value(json_object_get(x, "version")),
+               j = json_integer_value(json_object_get(y, "version"));
     return order != 0 ? order : (i > j) - (i < j);
 }
 
@@ -122,9 +126,10 @@ static enum bf_code sort_references(json_t **references, struct bf_err *err) {
     return BF_OK;
 }
 
-/* Check the request's references and take over name, subject and version of each; version -1 becomes the newest one's number. */
-static enum bf_code read_references(struct registry_txn *t, const json_t *given, json_t *into, struct registry_refusal *no,
-                                    struct bf_err *err) {
+/* Check the request's references and take over name, subject and version of each; version -1 becomes the newest one's
+ * number. */
+static enum bf_code read_references(struct registry_txn *t, const json_t *given, json_t *into,
+                                    struct registry_refusal *no, struct bf_err *err) {
     if (given != NULL && !json_is_null(given) && !json_is_array(given)) {
         return registry_refuse(no, err, 42201, "Invalid schema: \"references\" is not an array");
     }
@@ -133,16 +138,20 @@ static enum bf_code read_references(struct registry_txn *t, const json_t *given,
         const char *name = json_string_value(json_object_get(ref, "name"));
         const char *subject = json_string_value(json_object_get(ref, "subject"));
         json_int_t version = json_integer_value(json_object_get(ref, "version"));
-        if (name == NULL || subject == NULL || strlen(subject) > REGISTRY_SUBJECT_BYTES_MAX || version < -1 || version == 0 ||
-            version > INT32_MAX) {
-            return registry_refuse(no, err, 42201, "Invalid schema: reference %zu needs \"name\", \"subject\" and \"version\"", i + 1);
+        if (name == NULL || subject == NULL || strlen(subject) > REGISTRY_SUBJECT_BYTES_MAX || version < -1 ||
+            version == 0 || version > INT32_MAX) {
+            return registry_refuse(no, err, 42201,
+                                   "Invalid schema: reference %zu needs \"name\", \"subject\" and \"version\"", i + 1);
         }
         if (version == -1) {
             struct registry_version v;
             if (registry_find_version(t, subject, 0, false, &v, no, err) != BF_OK) {
-                return err->code != BF_INVALID ? err->code
-                                               : registry_refuse(no, err, 42201, "Invalid schema, details: No schema reference found for "
-                                                                 "subject \"%s\" and version -1", subject);
+                return err->code != BF_INVALID
+                           ? err->code
+                           : registry_refuse(no, err, 42201,
+                                             "Invalid schema, details: No schema reference found for "
+                                             "subject \"%s\" and version -1",
+                                             subject);
             }
             version = v.version;
         }
@@ -154,7 +163,8 @@ static enum bf_code read_references(struct registry_txn *t, const json_t *given,
 enum bf_code registry_content_digest(struct registry_content *c, struct bf_err *err) {
     EVP_MD_CTX *sha = EVP_MD_CTX_new(), *md5 = EVP_MD_CTX_new();
     bool ok = sha != NULL && md5 != NULL && EVP_DigestInit_ex(sha, EVP_sha256(), NULL) == 1 &&
-              EVP_DigestInit_ex(md5, EVP_md5(), NULL) == 1 && EVP_DigestUpdate(sha, c->text.data, c->text.len + 1) == 1 &&
+              EVP_DigestInit_ex(md5, EVP_md5(), NULL) == 1 &&
+              EVP_DigestUpdate(sha, c->text.data, c->text.len + 1) == 1 &&
               EVP_DigestUpdate(md5, c->text.data, c->text.len) == 1;
     for (size_t i = 0; i < json_array_size(c->references) && ok; i++) {
         json_t *ref = json_array_get(c->references, i);
@@ -162,9 +172,11 @@ enum bf_code registry_content_digest(struct registry_content *c, struct bf_err *
         const char *subject = json_string_value(json_object_get(ref, "subject"));
         uint8_t version[4];
         bf_put_be32(version, (uint32_t)json_integer_value(json_object_get(ref, "version")));
-        ok = EVP_DigestUpdate(sha, name, strlen(name) + 1) == 1 && EVP_DigestUpdate(sha, subject, strlen(subject) + 1) == 1 &&
+        ok = EVP_DigestUpdate(sha, name, strlen(name) + 1) == 1 &&
+             EVP_DigestUpdate(sha, subject, strlen(subject) + 1) == 1 &&
              EVP_DigestUpdate(sha, version, sizeof version) == 1 && EVP_DigestUpdate(md5, name, strlen(name)) == 1 &&
-             EVP_DigestUpdate(md5, subject, strlen(subject)) == 1 && EVP_DigestUpdate(md5, version, sizeof version) == 1;
+             EVP_DigestUpdate(md5, subject, strlen(subject)) == 1 &&
+             EVP_DigestUpdate(md5, version, sizeof version) == 1;
     }
     ok = ok && EVP_DigestFinal_ex(sha, c->digest, NULL) == 1 && EVP_DigestFinal_ex(md5, c->guid, NULL) == 1;
     EVP_MD_CTX_free(sha);
@@ -187,8 +199,8 @@ static void content_init(struct registry_content *c) {
     bf_buf_init(&c->text, AVRO_SCHEMA_BYTES_MAX * 4);
 }
 
-enum bf_code registry_content_read(struct registry_txn *t, const json_t *request, bool normalize, struct registry_content *c,
-                                   struct registry_refusal *no, struct bf_err *err) {
+enum bf_code registry_content_read(struct registry_txn *t, const json_t *request, bool normalize,
+                                   struct registry_content *c, struct registry_refusal *no, struct bf_err *err) {
     content_init(c);
     const char *type = json_string_value(json_object_get(request, "schemaType"));
     const char *text = json_string_value(json_object_get(request, "schema"));
@@ -199,7 +211,8 @@ enum bf_code registry_content_read(struct registry_txn *t, const json_t *request
     for (size_t i = 0; i < 2; i++) {
         json_t *value = json_object_get(request, unsupported[i]);
         if (value != NULL && !json_is_null(value) && json_object_size(value) > 0) {
-            return registry_refuse(no, err, 42201, "Invalid schema: \"%s\" is not supported by this registry", unsupported[i]);
+            return registry_refuse(no, err, 42201, "Invalid schema: \"%s\" is not supported by this registry",
+                                   unsupported[i]);
         }
     }
     if (text == NULL || text[0] == '\0') {
@@ -227,7 +240,8 @@ enum bf_code registry_content_read(struct registry_txn *t, const json_t *request
     return registry_content_digest(c, err);
 }
 
-enum bf_code registry_content_load_text(struct registry_txn *t, int32_t id, struct registry_content *c, struct bf_err *err) {
+enum bf_code registry_content_load_text(struct registry_txn *t, int32_t id, struct registry_content *c,
+                                        struct bf_err *err) {
     json_t *stored = NULL;
     content_init(c);
     if (registry_schema_get(t, id, &stored, err) != BF_OK) {

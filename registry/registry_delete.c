@@ -1,5 +1,6 @@
-/* Deleting goes in two steps: softly (the version is hidden, its number and id stay taken) and permanently (gone; a schema that no version
- * uses any more goes with it, its id is never given again). What another schema refers to cannot be deleted. */
+/* Deleting goes in two steps: softly (the version is hidden, its number and id stay taken) and permanently (gone; a
+ * schema that no version uses any more goes with it, its id is never given again). What another schema refers to cannot
+ * be deleted. */
 #include "registry_parts.h"
 
 #include <stdlib.h>
@@ -21,8 +22,9 @@ static enum bf_code check_unreferenced(struct registry_txn *t, const char *subje
         bool used[2] = {false, false};
         code = registry_uses_each(t, ids[i], each_use_any, used, err);
         if (code == BF_OK && used[1]) {
-            code = registry_refuse(no, err, 42206, "One or more references exist to the schema {subject=%s,version=%d}: schema %d", subject,
-                                   v->version, ids[i]);
+            code = registry_refuse(no, err, 42206,
+                                   "One or more references exist to the schema {subject=%s,version=%d}: schema %d",
+                                   subject, v->version, ids[i]);
         }
     }
     free(ids);
@@ -75,8 +77,8 @@ static enum bf_code drop_unused_schema(struct registry_txn *t, int32_t id, struc
     return code == BF_OK ? registry_schema_delete(t, id, err) : code;
 }
 
-static enum bf_code delete_one(struct registry_txn *t, const char *subject, const struct registry_version *v, bool permanent,
-                               struct registry_refusal *no, struct bf_err *err) {
+static enum bf_code delete_one(struct registry_txn *t, const char *subject, const struct registry_version *v,
+                               bool permanent, struct registry_refusal *no, struct bf_err *err) {
     if (check_unreferenced(t, subject, v, no, err) != BF_OK) {
         return err->code;
     }
@@ -91,8 +93,8 @@ static enum bf_code delete_one(struct registry_txn *t, const char *subject, cons
     return drop_unused_schema(t, v->id, err);
 }
 
-static enum bf_code delete_all(struct registry_txn *t, const char *subject, bool permanent, json_t *deleted, struct registry_refusal *no,
-                               struct bf_err *err) {
+static enum bf_code delete_all(struct registry_txn *t, const char *subject, bool permanent, json_t *deleted,
+                               struct registry_refusal *no, struct bf_err *err) {
     struct registry_version *list = NULL;
     size_t count = 0, undeleted = 0;
     enum bf_code code = registry_versions(t, subject, &list, &count, err);
@@ -102,9 +104,11 @@ static enum bf_code delete_all(struct registry_txn *t, const char *subject, bool
     if (code == BF_OK && count == 0) {
         code = registry_refuse(no, err, 40401, "Subject '%s' not found.", subject);
     } else if (code == BF_OK && !permanent && undeleted == 0) {
-        code = registry_refuse(no, err, 40404, "Subject '%s' was soft deleted. Set permanent=true to delete permanently", subject);
+        code = registry_refuse(no, err, 40404,
+                               "Subject '%s' was soft deleted. Set permanent=true to delete permanently", subject);
     } else if (code == BF_OK && permanent && undeleted > 0) {
-        code = registry_refuse(no, err, 40405, "Subject '%s' was not deleted first before being permanently deleted", subject);
+        code = registry_refuse(no, err, 40405, "Subject '%s' was not deleted first before being permanently deleted",
+                               subject);
     }
     for (size_t i = 0; i < count && code == BF_OK; i++) {
         if (permanent || !list[i].deleted) {
@@ -119,7 +123,8 @@ static enum bf_code delete_all(struct registry_txn *t, const char *subject, bool
 enum bf_code registry_delete_subject(struct registry *r, const char *subject, bool permanent, REGISTRY_OUT) {
     struct registry_txn *t = NULL;
     json_t *deleted = json_array();
-    enum bf_code code = deleted == NULL ? bf_fail(err, BF_NOMEM, 0, "out of memory") : registry_check_subject(subject, no, err);
+    enum bf_code code =
+        deleted == NULL ? bf_fail(err, BF_NOMEM, 0, "out of memory") : registry_check_subject(subject, no, err);
     if (code == BF_OK) {
         code = registry_txn_begin(r->store, true, &t, err);
     }
@@ -141,8 +146,8 @@ enum bf_code registry_delete_subject(struct registry *r, const char *subject, bo
     return BF_OK;
 }
 
-static enum bf_code delete_wanted(struct registry_txn *t, const char *subject, int32_t wanted, bool permanent, int32_t *deleted,
-                                  struct registry_refusal *no, struct bf_err *err) {
+static enum bf_code delete_wanted(struct registry_txn *t, const char *subject, int32_t wanted, bool permanent,
+                                  int32_t *deleted, struct registry_refusal *no, struct bf_err *err) {
     struct registry_version v, *list = NULL;
     size_t count = 0;
     bool left = false;
@@ -150,14 +155,17 @@ static enum bf_code delete_wanted(struct registry_txn *t, const char *subject, i
         return err->code;
     }
     if (v.deleted && !permanent) {
-        return registry_refuse(no, err, 40406, "Subject '%s' Version %d was soft deleted. Set permanent=true to delete permanently",
+        return registry_refuse(no, err, 40406,
+                               "Subject '%s' Version %d was soft deleted. Set permanent=true to delete permanently",
                                subject, v.version);
     }
     if (!v.deleted && permanent) {
-        return registry_refuse(no, err, 40407, "Subject '%s' Version %d was not deleted first before being permanently deleted", subject,
-                               v.version);
+        return registry_refuse(no, err, 40407,
+                               "Subject '%s' Version %d was not deleted first before being permanently deleted",
+                               subject, v.version);
     }
-    if (delete_one(t, subject, &v, permanent, no, err) != BF_OK || registry_versions(t, subject, &list, &count, err) != BF_OK) {
+    if (delete_one(t, subject, &v, permanent, no, err) != BF_OK ||
+        registry_versions(t, subject, &list, &count, err) != BF_OK) {
         return err->code;
     }
     for (size_t i = 0; i < count; i++) {
@@ -168,10 +176,12 @@ static enum bf_code delete_wanted(struct registry_txn *t, const char *subject, i
     return left ? BF_OK : registry_settings_drop(t, subject, err);
 }
 
-enum bf_code registry_delete_version(struct registry *r, const char *subject, const char *version, bool permanent, REGISTRY_OUT) {
+enum bf_code registry_delete_version(struct registry *r, const char *subject, const char *version, bool permanent,
+                                     REGISTRY_OUT) {
     struct registry_txn *t = NULL;
     int32_t wanted, deleted = 0;
-    if (registry_check_subject(subject, no, err) != BF_OK || registry_parse_version(version, &wanted, no, err) != BF_OK ||
+    if (registry_check_subject(subject, no, err) != BF_OK ||
+        registry_parse_version(version, &wanted, no, err) != BF_OK ||
         registry_txn_begin(r->store, true, &t, err) != BF_OK) {
         return err->code;
     }

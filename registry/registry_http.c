@@ -13,10 +13,23 @@
 #define BODY_BYTES_MAX (8u << 20)
 
 const struct bf_metric_def registry_metric_defs[REGISTRY_METRICS] = {
-    [REGISTRY_METRIC_REQUESTS] = {"registry_http_request_seconds", "Time to answer a request.", BF_METRIC_HISTOGRAM, {"route", "code"}, NULL},
-    [REGISTRY_METRIC_REFUSALS] = {"registry_refusals_total", "Requests refused, by Confluent's error code.", BF_METRIC_COUNTER, {"error_code"}, NULL},
-    [REGISTRY_METRIC_FAILURES] = {"registry_failures_total", "Requests that failed through no fault of the client.", BF_METRIC_COUNTER, {NULL}, NULL},
-    [REGISTRY_METRIC_REGISTERED] = {"registry_registrations_total", "Registrations acknowledged, repeated ones included.", BF_METRIC_COUNTER, {NULL}, NULL},
+    [REGISTRY_METRIC_REQUESTS] =
+        {"registry_http_request_seconds", "Time to answer a request.", BF_METRIC_HISTOGRAM, {"route", "code"}, NULL},
+    [REGISTRY_METRIC_REFUSALS] = {"registry_refusals_total",
+                                  "Requests refused, by Confluent's error code.",
+                                  BF_METRIC_COUNTER,
+                                  {"error_code"},
+                                  NULL},
+    [REGISTRY_METRIC_FAILURES] = {"registry_failures_total",
+                                  "Requests that failed through no fault of the client.",
+                                  BF_METRIC_COUNTER,
+                                  {NULL},
+                                  NULL},
+    [REGISTRY_METRIC_REGISTERED] = {"registry_registrations_total",
+                                    "Registrations acknowledged, repeated ones included.",
+                                    BF_METRIC_COUNTER,
+                                    {NULL},
+                                    NULL},
 };
 
 /* One request on its way: what every handler needs. */
@@ -50,8 +63,8 @@ static void reply_error(struct bf_http_request *req, int status, int error_code,
 
 void registry_http_error(struct bf_http_request *req, int status, const char *detail, const char *param) {
     char message[600];
-    snprintf(message, sizeof message, "HTTP %d: %s%s%s", status, detail == NULL ? "refused" : detail, param == NULL ? "" : ": ",
-             param == NULL ? "" : param);
+    snprintf(message, sizeof message, "HTTP %d: %s%s%s", status, detail == NULL ? "refused" : detail,
+             param == NULL ? "" : ": ", param == NULL ? "" : param);
     reply_error(req, status, status, message, strlen(message));
 }
 
@@ -110,7 +123,9 @@ static bool flag(const struct call *c, const char *name) {
 }
 
 static enum registry_deleted deleted_filter(const struct call *c) {
-    return flag(c, "deletedOnly") ? REGISTRY_ONLY_DELETED : flag(c, "deleted") ? REGISTRY_WITH_DELETED : REGISTRY_UNDELETED;
+    return flag(c, "deletedOnly") ? REGISTRY_ONLY_DELETED
+           : flag(c, "deleted")   ? REGISTRY_WITH_DELETED
+                                  : REGISTRY_UNDELETED;
 }
 
 static const char *subject_of(const struct call *c) {
@@ -143,8 +158,8 @@ static enum bf_code read_body(struct call *c) {
     c->body = body.len == 0 ? NULL : json_loadb(body.data, body.len, 0, &where);
     if (!json_is_object(c->body)) {
         c->no.code = 422;
-        bf_buf_printf(&c->no.message, "The request's body is not a JSON object%s%s", body.len == 0 || c->body != NULL ? "" : ": ",
-                      body.len == 0 || c->body != NULL ? "" : where.text);
+        bf_buf_printf(&c->no.message, "The request's body is not a JSON object%s%s",
+                      body.len == 0 || c->body != NULL ? "" : ": ", body.len == 0 || c->body != NULL ? "" : where.text);
         return BF_INVALID;
     }
     return BF_OK;
@@ -167,7 +182,8 @@ static void post_subject(struct bf_http_request *req, void *ctx) {
     call_init(&c, req, ctx);
     enum bf_code code = read_body(&c);
     if (code == BF_OK) {
-        code = registry_lookup(c.registry, subject_of(&c), c.body, flag(&c, "normalize"), flag(&c, "deleted"), RESULT(&c));
+        code =
+            registry_lookup(c.registry, subject_of(&c), c.body, flag(&c, "normalize"), flag(&c, "deleted"), RESULT(&c));
     }
     done(&c, code, NULL);
 }
@@ -218,7 +234,8 @@ static void get_referenced_by(struct bf_http_request *req, void *ctx) {
 static void delete_version(struct bf_http_request *req, void *ctx) {
     struct call c;
     call_init(&c, req, ctx);
-    done(&c, registry_delete_version(c.registry, subject_of(&c), version_of(&c), flag(&c, "permanent"), RESULT(&c)), NULL);
+    done(&c, registry_delete_version(c.registry, subject_of(&c), version_of(&c), flag(&c, "permanent"), RESULT(&c)),
+         NULL);
 }
 
 /* ---- schemas ---- */
@@ -228,7 +245,8 @@ static void get_schemas(struct bf_http_request *req, void *ctx) {
     call_init(&c, req, ctx);
     const char *prefix = bf_http_query(req, "subjectPrefix");
     prefix = prefix == NULL || strcmp(prefix, ":*:") == 0 ? "" : prefix;
-    done(&c, registry_schemas(c.registry, prefix, flag(&c, "deleted"), flag(&c, "latestOnly"), page(&c), RESULT(&c)), NULL);
+    done(&c, registry_schemas(c.registry, prefix, flag(&c, "deleted"), flag(&c, "latestOnly"), page(&c), RESULT(&c)),
+         NULL);
 }
 
 static void get_types(struct bf_http_request *req, void *ctx) {
@@ -279,8 +297,8 @@ static void post_compatibility(struct bf_http_request *req, void *ctx) {
     call_init(&c, req, ctx);
     enum bf_code code = read_body(&c);
     if (code == BF_OK) {
-        code = registry_compatibility(c.registry, subject_of(&c), version_of(&c), c.body, flag(&c, "normalize"), flag(&c, "verbose"),
-                                      RESULT(&c));
+        code = registry_compatibility(c.registry, subject_of(&c), version_of(&c), c.body, flag(&c, "normalize"),
+                                      flag(&c, "verbose"), RESULT(&c));
     }
     done(&c, code, NULL);
 }
@@ -314,7 +332,9 @@ static void put_mode(struct bf_http_request *req, void *ctx) {
     struct call c;
     call_init(&c, req, ctx);
     enum bf_code code = read_body(&c);
-    done(&c, code == BF_OK ? registry_mode_put(c.registry, subject_of(&c), c.body, flag(&c, "force"), RESULT(&c)) : code, NULL);
+    done(&c,
+         code == BF_OK ? registry_mode_put(c.registry, subject_of(&c), c.body, flag(&c, "force"), RESULT(&c)) : code,
+         NULL);
 }
 
 static void delete_mode(struct bf_http_request *req, void *ctx) {

@@ -16,7 +16,13 @@ const struct bf_http_route *registry_http_routes(void);
 /* For bf_http_settings.on_error: {"error_code","message"}. */
 void registry_http_error(struct bf_http_request *req, int status, const char *detail, const char *param);
 
-enum { REGISTRY_METRIC_REQUESTS, REGISTRY_METRIC_REFUSALS, REGISTRY_METRIC_FAILURES, REGISTRY_METRIC_REGISTERED, REGISTRY_METRICS };
+enum {
+    REGISTRY_METRIC_REQUESTS,
+    REGISTRY_METRIC_REFUSALS,
+    REGISTRY_METRIC_FAILURES,
+    REGISTRY_METRIC_REGISTERED,
+    REGISTRY_METRICS
+};
 extern const struct bf_metric_def registry_metric_defs[REGISTRY_METRICS];
 
 #endif

@@ -86,16 +86,17 @@ static bool each_subject(void *ctx, const char *subject, const struct registry_v
     return true;
 }
 
-enum bf_code registry_subjects(struct registry *r, const char *prefix, enum registry_deleted deleted, struct registry_page page,
-                               REGISTRY_OUT) {
+enum bf_code registry_subjects(struct registry *r, const char *prefix, enum registry_deleted deleted,
+                               struct registry_page page, REGISTRY_OUT) {
     (void)no;
     struct gather g = {.array = json_array(), .page = page, .deleted = deleted, .err = err};
     if (g.array == NULL || registry_txn_begin(r->store, false, &g.txn, err) != BF_OK) {
         json_decref(g.array);
         return g.array == NULL ? NO_MEMORY(err) : err->code;
     }
-    enum bf_code code = strlen(prefix) > REGISTRY_SUBJECT_BYTES_MAX ? BF_OK
-                                                                    : registry_versions_each(g.txn, prefix, each_subject, &g, err);
+    enum bf_code code = strlen(prefix) > REGISTRY_SUBJECT_BYTES_MAX
+                            ? BF_OK
+                            : registry_versions_each(g.txn, prefix, each_subject, &g, err);
     if (code == BF_OK && g.code == BF_OK) {
         end_subject(&g);
     }
@@ -105,8 +106,8 @@ enum bf_code registry_subjects(struct registry *r, const char *prefix, enum regi
 
 /* ---- versions of one subject ---- */
 
-enum bf_code registry_list_versions(struct registry *r, const char *subject, enum registry_deleted deleted, struct registry_page page,
-                                    REGISTRY_OUT) {
+enum bf_code registry_list_versions(struct registry *r, const char *subject, enum registry_deleted deleted,
+                                    struct registry_page page, REGISTRY_OUT) {
     struct gather g = {.array = json_array(), .page = page, .err = err};
     struct registry_version *list = NULL;
     size_t count = 0;
@@ -131,11 +132,13 @@ enum bf_code registry_list_versions(struct registry *r, const char *subject, enu
     return finish(&g, code, out);
 }
 
-enum bf_code registry_version(struct registry *r, const char *subject, const char *version, bool deleted, REGISTRY_OUT) {
+enum bf_code registry_version(struct registry *r, const char *subject, const char *version, bool deleted,
+                              REGISTRY_OUT) {
     struct registry_txn *t = NULL;
     struct registry_version v;
     int32_t wanted;
-    if (registry_check_subject(subject, no, err) != BF_OK || registry_parse_version(version, &wanted, no, err) != BF_OK ||
+    if (registry_check_subject(subject, no, err) != BF_OK ||
+        registry_parse_version(version, &wanted, no, err) != BF_OK ||
         registry_txn_begin(r->store, false, &t, err) != BF_OK) {
         return err->code;
     }
@@ -215,8 +218,8 @@ static bool each_schema(void *ctx, const char *subject, const struct registry_ve
     return true;
 }
 
-enum bf_code registry_schemas(struct registry *r, const char *prefix, bool deleted, bool latest_only, struct registry_page page,
-                              REGISTRY_OUT) {
+enum bf_code registry_schemas(struct registry *r, const char *prefix, bool deleted, bool latest_only,
+                              struct registry_page page, REGISTRY_OUT) {
     (void)no;
     struct gather g = {.array = json_array(), .page = page, .latest_only = latest_only, .err = err};
     g.deleted = deleted ? REGISTRY_WITH_DELETED : REGISTRY_UNDELETED;
@@ -224,8 +227,9 @@ enum bf_code registry_schemas(struct registry *r, const char *prefix, bool delet
         json_decref(g.array);
         return g.array == NULL ? NO_MEMORY(err) : err->code;
     }
-    enum bf_code code = strlen(prefix) > REGISTRY_SUBJECT_BYTES_MAX ? BF_OK
-                                                                    : registry_versions_each(g.txn, prefix, each_schema, &g, err);
+    enum bf_code code = strlen(prefix) > REGISTRY_SUBJECT_BYTES_MAX
+                            ? BF_OK
+                            : registry_versions_each(g.txn, prefix, each_schema, &g, err);
     if (code == BF_OK && g.code == BF_OK && g.has_last) {
         push_described(&g, g.subject, &g.last);
     }
@@ -246,7 +250,8 @@ static enum bf_code parse_id(const char *text, int32_t *id, struct registry_refu
     return BF_OK;
 }
 
-static enum bf_code load_schema(struct registry_txn *t, int32_t id, json_t **out, struct registry_refusal *no, struct bf_err *err) {
+static enum bf_code load_schema(struct registry_txn *t, int32_t id, json_t **out, struct registry_refusal *no,
+                                struct bf_err *err) {
     enum bf_code code = registry_schema_get(t, id, out, err);
     return code == BF_NOT_FOUND ? registry_refuse(no, err, 40403, "Schema %d not found", id) : code;
 }
@@ -290,8 +295,8 @@ static bool parse_guid(const char *text, uint8_t guid[16]) {
     return n == 32;
 }
 
-static enum bf_code id_of_guid(struct registry *r, const char *text, int32_t *id, json_t **schema, struct registry_refusal *no,
-                               struct bf_err *err) {
+static enum bf_code id_of_guid(struct registry *r, const char *text, int32_t *id, json_t **schema,
+                               struct registry_refusal *no, struct bf_err *err) {
     uint8_t guid[16];
     struct registry_txn *t = NULL;
     if (!parse_guid(text, guid)) {
@@ -350,7 +355,8 @@ enum bf_code registry_uses_of_id(struct registry *r, const char *id, bool versio
     json_t *schema = NULL;
     int32_t n;
     g.deleted = deleted ? REGISTRY_WITH_DELETED : REGISTRY_UNDELETED;
-    if (parse_id(id, &n, no, err) != BF_OK || g.array == NULL || registry_txn_begin(r->store, false, &g.txn, err) != BF_OK) {
+    if (parse_id(id, &n, no, err) != BF_OK || g.array == NULL ||
+        registry_txn_begin(r->store, false, &g.txn, err) != BF_OK) {
         json_decref(g.array);
         return g.array == NULL ? NO_MEMORY(err) : err->code;
     }

@@ -1,6 +1,6 @@
-/* Registering is tried twice: first in a reading transaction, because nearly all registrations repeat one that is there (every producer
- * registers when it starts) and should not wait for the disk; then, from the beginning, in the writing transaction, which is alone. So
- * two that register the same content at once end with one id. */
+/* Registering is tried twice: first in a reading transaction, because nearly all registrations repeat one that is there
+ * (every producer registers when it starts) and should not wait for the disk; then, from the beginning, in the writing
+ * transaction, which is alone. So two that register the same content at once end with one id. */
 #include "avro_compat.h"
 #include "bf_time.h"
 #include "registry_parts.h"
@@ -13,12 +13,15 @@
 static const char *conflict_words(enum avro_conflict_kind kind) {
     switch (kind) {
     case AVRO_CONFLICT_NAME_MISMATCH: return "The name of the %s schema does not match the %s schema (path '%s')";
-    case AVRO_CONFLICT_FIXED_SIZE_MISMATCH: return "The size of a FIXED type in the %s schema differs from the %s schema (path '%s')";
-    case AVRO_CONFLICT_MISSING_ENUM_SYMBOLS: return "The %s schema lacks enum symbols of the %s schema and has no default (path '%s')";
+    case AVRO_CONFLICT_FIXED_SIZE_MISMATCH:
+        return "The size of a FIXED type in the %s schema differs from the %s schema (path '%s')";
+    case AVRO_CONFLICT_MISSING_ENUM_SYMBOLS:
+        return "The %s schema lacks enum symbols of the %s schema and has no default (path '%s')";
     case AVRO_CONFLICT_READER_FIELD_MISSING_DEFAULT_VALUE:
         return "A field of the %s schema has no default value and is missing in the %s schema (path '%s')";
     case AVRO_CONFLICT_TYPE_MISMATCH: return "A type in the %s schema does not match the %s schema (path '%s')";
-    case AVRO_CONFLICT_MISSING_UNION_BRANCH: return "A union in the %s schema lacks a type of the %s schema (path '%s')";
+    case AVRO_CONFLICT_MISSING_UNION_BRANCH:
+        return "A union in the %s schema lacks a type of the %s schema (path '%s')";
     case AVRO_CONFLICT_UNDECIDED: return "The %s schema cannot be compared with the %s schema (path '%s')";
     }
     return "%s %s %s";
@@ -31,8 +34,9 @@ static enum bf_code tell(const struct avro_compat *result, bool reader_is_new, j
     for (size_t i = 0; i < result->count; i++) {
         const struct avro_conflict *x = &result->conflicts[i];
         json_t *words = json_sprintf(conflict_words(x->kind), reader, writer, x->path);
-        json_t *line = json_sprintf("{errorType:'%s', description:'%s', additionalInfo:'%s'}", avro_conflict_name(x->kind),
-                                    words == NULL ? "" : json_string_value(words), x->detail);
+        json_t *line =
+            json_sprintf("{errorType:'%s', description:'%s', additionalInfo:'%s'}", avro_conflict_name(x->kind),
+                         words == NULL ? "" : json_string_value(words), x->detail);
         json_decref(words);
         if (line == NULL || json_array_append_new(messages, line) != 0) {
             return bf_fail(err, BF_NOMEM, 0, "out of memory");
@@ -43,8 +47,8 @@ static enum bf_code tell(const struct avro_compat *result, bool reader_is_new, j
 #pragma GCC diagnostic pop
 
 /* One direction. *ok becomes false when the reader cannot read what the writer writes. */
-static enum bf_code check_one(const struct avro_schema *reader, const struct avro_schema *writer, bool reader_is_new, bool *ok,
-                              json_t *messages, struct bf_err *err) {
+static enum bf_code check_one(const struct avro_schema *reader, const struct avro_schema *writer, bool reader_is_new,
+                              bool *ok, json_t *messages, struct bf_err *err) {
     struct avro_compat result;
     if (avro_compat_check(reader, writer, &result, err) != BF_OK) {
         return err->code;
@@ -59,11 +63,13 @@ static enum bf_code check_one(const struct avro_schema *reader, const struct avr
 }
 
 static bool looks_back(enum registry_level l) {
-    return l == REGISTRY_BACKWARD || l == REGISTRY_BACKWARD_TRANSITIVE || l == REGISTRY_FULL || l == REGISTRY_FULL_TRANSITIVE;
+    return l == REGISTRY_BACKWARD || l == REGISTRY_BACKWARD_TRANSITIVE || l == REGISTRY_FULL ||
+           l == REGISTRY_FULL_TRANSITIVE;
 }
 
 static bool looks_forward(enum registry_level l) {
-    return l == REGISTRY_FORWARD || l == REGISTRY_FORWARD_TRANSITIVE || l == REGISTRY_FULL || l == REGISTRY_FULL_TRANSITIVE;
+    return l == REGISTRY_FORWARD || l == REGISTRY_FORWARD_TRANSITIVE || l == REGISTRY_FULL ||
+           l == REGISTRY_FULL_TRANSITIVE;
 }
 
 static bool is_transitive(enum registry_level l) {
@@ -90,8 +96,8 @@ static enum bf_code check_version(struct registry_txn *t, const struct registry_
 }
 
 enum bf_code registry_check_level(struct registry_txn *t, const struct registry_content *c, enum registry_level level,
-                                  const struct registry_version *versions, size_t count, bool *compatible, json_t *messages,
-                                  struct bf_err *err) {
+                                  const struct registry_version *versions, size_t count, bool *compatible,
+                                  json_t *messages, struct bf_err *err) {
     *compatible = true;
     for (size_t i = count; i > 0 && *compatible && level != REGISTRY_NONE; i--) {
         if (versions[i - 1].deleted) {
@@ -107,7 +113,8 @@ enum bf_code registry_check_level(struct registry_txn *t, const struct registry_
     return BF_OK;
 }
 
-static enum bf_code refuse_incompatible(const char *subject, const json_t *messages, struct registry_refusal *no, struct bf_err *err) {
+static enum bf_code refuse_incompatible(const char *subject, const json_t *messages, struct registry_refusal *no,
+                                        struct bf_err *err) {
     struct bf_buf all;
     bf_buf_init(&all, 16u << 20);
     for (size_t i = 0; i < json_array_size(messages); i++) {
@@ -115,9 +122,10 @@ static enum bf_code refuse_incompatible(const char *subject, const json_t *messa
         bf_buf_puts(&all, json_string_value(json_array_get(messages, i)));
     }
     bf_buf_putc(&all, '\0');
-    enum bf_code code = registry_refuse(no, err, 409,
-                                        "Schema being registered is incompatible with an earlier schema for subject \"%s\", details: [%s]",
-                                        subject, all.failed ? "" : all.data);
+    enum bf_code code = registry_refuse(
+        no, err, 409,
+        "Schema being registered is incompatible with an earlier schema for subject \"%s\", details: [%s]", subject,
+        all.failed ? "" : all.data);
     bf_buf_fini(&all);
     return code;
 }
@@ -178,7 +186,8 @@ static enum bf_code known_id(struct registry_txn *t, const struct registration *
 }
 
 /* Import: the asked id must be free or hold this very content. */
-static enum bf_code check_asked_id(struct registry_txn *t, const struct registration *g, struct registry_refusal *no, struct bf_err *err) {
+static enum bf_code check_asked_id(struct registry_txn *t, const struct registration *g, struct registry_refusal *no,
+                                   struct bf_err *err) {
     struct registry_content there = {0};
     struct bf_err missing;
     int32_t id = (int32_t)g->asked_id;
@@ -194,7 +203,8 @@ static enum bf_code check_asked_id(struct registry_txn *t, const struct registra
     return code;
 }
 
-static enum bf_code store_content(struct registry_txn *t, const struct registration *g, int32_t id, bool first, struct bf_err *err) {
+static enum bf_code store_content(struct registry_txn *t, const struct registration *g, int32_t id, bool first,
+                                  struct bf_err *err) {
     char guid[37];
     const struct registry_content *c = &g->content;
     registry_guid_text(c->guid, guid);
@@ -202,7 +212,8 @@ static enum bf_code store_content(struct registry_txn *t, const struct registrat
     if (record != NULL && json_array_size(c->references) > 0) {
         json_object_set(record, "references", c->references);
     }
-    enum bf_code code = record == NULL ? bf_fail(err, BF_NOMEM, 0, "out of memory") : registry_schema_put(t, id, record, err);
+    enum bf_code code =
+        record == NULL ? bf_fail(err, BF_NOMEM, 0, "out of memory") : registry_schema_put(t, id, record, err);
     json_decref(record);
     if (code == BF_OK && first) {
         code = registry_digest_put(t, REGISTRY_DIGEST(c), id, err);
@@ -218,7 +229,8 @@ static enum bf_code store_content(struct registry_txn *t, const struct registrat
     return code == BF_OK ? registry_id_seen(t, id, err) : code;
 }
 
-static enum bf_code choose_version(const struct registration *g, int32_t *version, struct registry_refusal *no, struct bf_err *err) {
+static enum bf_code choose_version(const struct registration *g, int32_t *version, struct registry_refusal *no,
+                                   struct bf_err *err) {
     int32_t next = g->count == 0 ? 1 : g->versions[g->count - 1].version + 1;
     *version = g->asked_version > 0 ? (int32_t)g->asked_version : next;
     if (*version == next) {
@@ -235,8 +247,8 @@ static enum bf_code choose_version(const struct registration *g, int32_t *versio
     return BF_OK;
 }
 
-static enum bf_code add_version(struct registry_txn *t, struct registration *g, int32_t known, struct registry_version *added,
-                                struct registry_refusal *no, struct bf_err *err) {
+static enum bf_code add_version(struct registry_txn *t, struct registration *g, int32_t known,
+                                struct registry_version *added, struct registry_refusal *no, struct bf_err *err) {
     bool compatible = true;
     json_t *messages = json_array();
     enum bf_code code = messages == NULL ? bf_fail(err, BF_NOMEM, 0, "out of memory") : BF_OK;
@@ -272,15 +284,16 @@ static enum bf_code add_version(struct registry_txn *t, struct registration *g, 
 }
 
 /* Everything but begin and commit. *found false: a writing transaction is needed. */
-static enum bf_code attempt(struct registry_txn *t, bool write, struct registration *g, bool *found, struct registry_version *v,
-                            struct registry_refusal *no, struct bf_err *err) {
+static enum bf_code attempt(struct registry_txn *t, bool write, struct registration *g, bool *found,
+                            struct registry_version *v, struct registry_refusal *no, struct bf_err *err) {
     bool normalize;
     int32_t known;
     *found = false;
     if (registry_mode_in_force(t, g->subject, &g->mode, err) != BF_OK || check_mode(g, no, err) != BF_OK ||
         registry_config_in_force(t, g->subject, &g->level, &normalize, err) != BF_OK ||
         registry_content_read(t, g->request, g->normalize || normalize, &g->content, no, err) != BF_OK ||
-        known_id(t, g, &known, err) != BF_OK || registry_versions(t, g->subject, &g->versions, &g->count, err) != BF_OK) {
+        known_id(t, g, &known, err) != BF_OK ||
+        registry_versions(t, g->subject, &g->versions, &g->count, err) != BF_OK) {
         return err->code;
     }
     int32_t wanted = g->asked_id >= 0 ? (int32_t)g->asked_id : known;
@@ -337,10 +350,12 @@ static enum bf_code attempt_in_txn(struct registry *r, bool write, struct regist
     return code;
 }
 
-enum bf_code registry_register(struct registry *r, const char *subject, const json_t *request, bool normalize, REGISTRY_OUT) {
+enum bf_code registry_register(struct registry *r, const char *subject, const json_t *request, bool normalize,
+                               REGISTRY_OUT) {
     struct registration g = {.subject = subject, .request = request, .normalize = normalize};
     bool found = false;
-    if (registry_check_subject(subject, no, err) != BF_OK || read_number(request, "id", 1, -1, &g.asked_id, no, err) != BF_OK ||
+    if (registry_check_subject(subject, no, err) != BF_OK ||
+        read_number(request, "id", 1, -1, &g.asked_id, no, err) != BF_OK ||
         read_number(request, "version", 1, 0, &g.asked_version, no, err) != BF_OK) {
         return err->code;
     }
@@ -379,8 +394,8 @@ static enum bf_code lookup(struct registry_txn *t, struct registration *g, bool 
     return registry_refuse(no, err, 40403, "Schema not found");
 }
 
-enum bf_code registry_lookup(struct registry *r, const char *subject, const json_t *request, bool normalize, bool deleted,
-                             REGISTRY_OUT) {
+enum bf_code registry_lookup(struct registry *r, const char *subject, const json_t *request, bool normalize,
+                             bool deleted, REGISTRY_OUT) {
     struct registration g = {.subject = subject, .request = request, .normalize = normalize, .asked_id = -1};
     struct registry_txn *t = NULL;
     if (registry_check_subject(subject, no, err) != BF_OK || registry_txn_begin(r->store, false, &t, err) != BF_OK) {
@@ -394,8 +409,8 @@ enum bf_code registry_lookup(struct registry *r, const char *subject, const json
 
 /* ---- asking about compatibility ---- */
 
-static enum bf_code ask(struct registry_txn *t, struct registration *g, const char *version, bool *compatible, json_t *messages,
-                        struct registry_refusal *no, struct bf_err *err) {
+static enum bf_code ask(struct registry_txn *t, struct registration *g, const char *version, bool *compatible,
+                        json_t *messages, struct registry_refusal *no, struct bf_err *err) {
     bool normalize;
     int32_t wanted = 0;
     if ((version != NULL && registry_parse_version(version, &wanted, no, err) != BF_OK) ||
@@ -426,7 +441,8 @@ enum bf_code registry_compatibility(struct registry *r, const char *subject, con
     struct registry_txn *t = NULL;
     bool compatible = true;
     json_t *messages = json_array();
-    enum bf_code code = messages == NULL ? bf_fail(err, BF_NOMEM, 0, "out of memory") : registry_check_subject(subject, no, err);
+    enum bf_code code =
+        messages == NULL ? bf_fail(err, BF_NOMEM, 0, "out of memory") : registry_check_subject(subject, no, err);
     if (code == BF_OK) {
         code = registry_txn_begin(r->store, false, &t, err);
     }

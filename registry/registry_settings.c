@@ -6,8 +6,8 @@
 #define KIND_CONFIG 'c'
 #define KIND_MODE 'm'
 
-static const char *const level_names[] = {"NONE", "BACKWARD", "BACKWARD_TRANSITIVE", "FORWARD", "FORWARD_TRANSITIVE", "FULL",
-                                          "FULL_TRANSITIVE", NULL};
+static const char *const level_names[] = {
+    "NONE", "BACKWARD", "BACKWARD_TRANSITIVE", "FORWARD", "FORWARD_TRANSITIVE", "FULL", "FULL_TRANSITIVE", NULL};
 static const char *const mode_names[] = {"READWRITE", "READONLY", "READONLY_OVERRIDE", "IMPORT", NULL};
 
 const char *registry_level_name(enum registry_level level) {
@@ -27,6 +27,10 @@ static const char *scope(const char *subject) {
     return subject == NULL ? "" : subject;
 }
 
+static enum bf_code check_scope(const char *subject, struct registry_refusal *no, struct bf_err *err) {
+    return subject == NULL ? BF_OK : registry_check_subject(subject, no, err);
+}
+
 /* A setting as stored, or *out NULL when there is none. */
 static enum bf_code stored(struct registry_txn *t, char kind, const char *subject, json_t **out, struct bf_err *err) {
     struct bf_err missing;
@@ -43,8 +47,8 @@ static enum bf_code stored(struct registry_txn *t, char kind, const char *subjec
 
 /* ---- in force ---- */
 
-enum bf_code registry_config_in_force(struct registry_txn *t, const char *subject, enum registry_level *level, bool *normalize,
-                                      struct bf_err *err) {
+enum bf_code registry_config_in_force(struct registry_txn *t, const char *subject, enum registry_level *level,
+                                      bool *normalize, struct bf_err *err) {
     const char *const scopes[] = {"", subject};
     *level = REGISTRY_BACKWARD;
     *normalize = false;
@@ -66,7 +70,8 @@ enum bf_code registry_config_in_force(struct registry_txn *t, const char *subjec
     return BF_OK;
 }
 
-enum bf_code registry_mode_in_force(struct registry_txn *t, const char *subject, enum registry_mode *mode, struct bf_err *err) {
+enum bf_code registry_mode_in_force(struct registry_txn *t, const char *subject, enum registry_mode *mode,
+                                    struct bf_err *err) {
     const char *const scopes[] = {"", subject};
     *mode = REGISTRY_READWRITE;
     for (size_t i = 0; i < 2 && *mode != REGISTRY_READONLY_OVERRIDE; i++) {
@@ -83,7 +88,8 @@ enum bf_code registry_mode_in_force(struct registry_txn *t, const char *subject,
     return BF_OK;
 }
 
-enum bf_code registry_check_writable(struct registry_txn *t, const char *subject, struct registry_refusal *no, struct bf_err *err) {
+enum bf_code registry_check_writable(struct registry_txn *t, const char *subject, struct registry_refusal *no,
+                                     struct bf_err *err) {
     enum registry_mode mode;
     if (registry_mode_in_force(t, subject, &mode, err) != BF_OK) {
         return err->code;
@@ -109,8 +115,8 @@ enum bf_code registry_settings_drop(struct registry_txn *t, const char *subject,
 
 /* ---- config ---- */
 
-static enum bf_code get_setting(struct registry *r, char kind, const char *subject, bool default_to_global, json_t **out,
-                                struct bf_err *err) {
+static enum bf_code get_setting(struct registry *r, char kind, const char *subject, bool default_to_global,
+                                json_t **out, struct bf_err *err) {
     struct registry_txn *t = NULL;
     json_t *found = NULL;
     if (registry_txn_begin(r->store, false, &t, err) != BF_OK) {
@@ -123,21 +129,25 @@ static enum bf_code get_setting(struct registry *r, char kind, const char *subje
     }
     registry_txn_abort(t);
     if (code == BF_OK && found == NULL && subject == NULL) {
-        found = kind == KIND_CONFIG ? json_pack("{s:s}", "compatibilityLevel", "BACKWARD") : json_pack("{s:s}", "mode", "READWRITE");
+        found = kind == KIND_CONFIG ? json_pack("{s:s}", "compatibilityLevel", "BACKWARD")
+                                    : json_pack("{s:s}", "mode", "READWRITE");
     }
     *out = found;
     return code;
 }
 
 enum bf_code registry_config_get(struct registry *r, const char *subject, bool default_to_global, REGISTRY_OUT) {
-    if (get_setting(r, KIND_CONFIG, subject, default_to_global, out, err) != BF_OK) {
+    if (check_scope(subject, no, err) != BF_OK ||
+        get_setting(r, KIND_CONFIG, subject, default_to_global, out, err) != BF_OK) {
         return err->code;
     }
     return *out != NULL ? BF_OK
-                        : registry_refuse(no, err, 40408, "Subject '%s' does not have subject-level compatibility configured", subject);
+                        : registry_refuse(no, err, 40408,
+                                          "Subject '%s' does not have subject-level compatibility configured", subject);
 }
 
-static enum bf_code put_setting(struct registry *r, char kind, const char *subject, const json_t *value, struct bf_err *err) {
+static enum bf_code put_setting(struct registry *r, char kind, const char *subject, const json_t *value,
+                                struct bf_err *err) {
     struct registry_txn *t = NULL;
     if (registry_txn_begin(r->store, true, &t, err) != BF_OK) {
         return err->code;
@@ -153,13 +163,14 @@ enum bf_code registry_config_put(struct registry *r, const char *subject, const 
     json_t *given = json_object_get(request, "compatibility"), *normalize = json_object_get(request, "normalize");
     json_t *value = NULL;
     int level = find_name(level_names, json_string_value(given));
-    if (subject != NULL && registry_check_subject(subject, no, err) != BF_OK) {
+    if (check_scope(subject, no, err) != BF_OK) {
         return err->code;
     }
     if ((level < 0 && given != NULL) || (given == NULL && !json_is_boolean(normalize))) {
-        return registry_refuse(no, err, 42203,
-                               "Invalid compatibility level. Valid values are none, backward, forward, full, backward_transitive, "
-                               "forward_transitive, and full_transitive");
+        return registry_refuse(
+            no, err, 42203,
+            "Invalid compatibility level. Valid values are none, backward, forward, full, backward_transitive, "
+            "forward_transitive, and full_transitive");
     }
     if (get_setting(r, KIND_CONFIG, subject, false, &value, err) != BF_OK) {
         return err->code;
@@ -186,11 +197,11 @@ enum bf_code registry_config_put(struct registry *r, const char *subject, const 
 }
 
 /* Remove a setting and answer with what it was. */
-static enum bf_code delete_setting(struct registry *r, char kind, const char *subject, json_t **out, struct registry_refusal *no,
-                                   struct bf_err *err) {
+static enum bf_code delete_setting(struct registry *r, char kind, const char *subject, json_t **out,
+                                   struct registry_refusal *no, struct bf_err *err) {
     struct registry_txn *t = NULL;
     json_t *was = NULL;
-    if (registry_txn_begin(r->store, true, &t, err) != BF_OK) {
+    if (check_scope(subject, no, err) != BF_OK || registry_txn_begin(r->store, true, &t, err) != BF_OK) {
         return err->code;
     }
     enum bf_code code = stored(t, kind, scope(subject), &was, err);
@@ -224,10 +235,13 @@ enum bf_code registry_config_delete(struct registry *r, const char *subject, REG
 /* ---- mode ---- */
 
 enum bf_code registry_mode_get(struct registry *r, const char *subject, bool default_to_global, REGISTRY_OUT) {
-    if (get_setting(r, KIND_MODE, subject, default_to_global, out, err) != BF_OK) {
+    if (check_scope(subject, no, err) != BF_OK ||
+        get_setting(r, KIND_MODE, subject, default_to_global, out, err) != BF_OK) {
         return err->code;
     }
-    return *out != NULL ? BF_OK : registry_refuse(no, err, 40409, "Subject '%s' does not have subject-level mode configured", subject);
+    return *out != NULL
+               ? BF_OK
+               : registry_refuse(no, err, 40409, "Subject '%s' does not have subject-level mode configured", subject);
 }
 
 static bool any_undeleted(void *ctx, const char *subject, const struct registry_version *v) {
@@ -241,7 +255,8 @@ static bool any_undeleted(void *ctx, const char *subject, const struct registry_
 }
 
 /* IMPORT gives ids from outside, so what is there already would be in the way. */
-static enum bf_code check_import(struct registry *r, const char *subject, struct registry_refusal *no, struct bf_err *err) {
+static enum bf_code check_import(struct registry *r, const char *subject, struct registry_refusal *no,
+                                 struct bf_err *err) {
     const char *ctx[2] = {subject, NULL};
     struct registry_txn *t = NULL;
     if (registry_txn_begin(r->store, false, &t, err) != BF_OK) {
@@ -255,13 +270,15 @@ static enum bf_code check_import(struct registry *r, const char *subject, struct
     return code;
 }
 
-enum bf_code registry_mode_put(struct registry *r, const char *subject, const json_t *request, bool force, REGISTRY_OUT) {
+enum bf_code registry_mode_put(struct registry *r, const char *subject, const json_t *request, bool force,
+                               REGISTRY_OUT) {
     int mode = find_name(mode_names, json_string_value(json_object_get(request, "mode")));
-    if (subject != NULL && registry_check_subject(subject, no, err) != BF_OK) {
+    if (check_scope(subject, no, err) != BF_OK) {
         return err->code;
     }
     if (mode < 0) {
-        return registry_refuse(no, err, 42204, "Invalid mode. Valid values are READWRITE, READONLY, READONLY_OVERRIDE, and IMPORT");
+        return registry_refuse(no, err, 42204,
+                               "Invalid mode. Valid values are READWRITE, READONLY, READONLY_OVERRIDE, and IMPORT");
     }
     if (mode == REGISTRY_READONLY_OVERRIDE && subject != NULL) {
         return registry_refuse(no, err, 42204, "Invalid mode: READONLY_OVERRIDE is for the global mode only");
@@ -270,7 +287,8 @@ enum bf_code registry_mode_put(struct registry *r, const char *subject, const js
         return err->code;
     }
     json_t *value = json_pack("{s:s}", "mode", mode_names[mode]);
-    enum bf_code code = value == NULL ? bf_fail(err, BF_NOMEM, 0, "out of memory") : put_setting(r, KIND_MODE, subject, value, err);
+    enum bf_code code =
+        value == NULL ? bf_fail(err, BF_NOMEM, 0, "out of memory") : put_setting(r, KIND_MODE, subject, value, err);
     if (code != BF_OK) {
         json_decref(value);
         return code;

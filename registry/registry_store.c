@@ -37,10 +37,10 @@ struct key {
 };
 
 static enum bf_code failed(struct bf_err *err, int rc, const char *what) {
-    enum bf_code code = rc == MDB_NOTFOUND                                      ? BF_NOT_FOUND
-                        : rc == MDB_MAP_FULL || rc == ENOMEM                    ? BF_NOMEM
-                        : rc == EIO || rc == ENOSPC || rc == MDB_READERS_FULL   ? BF_AGAIN
-                                                                                : BF_BROKEN;
+    enum bf_code code = rc == MDB_NOTFOUND                                    ? BF_NOT_FOUND
+                        : rc == MDB_MAP_FULL || rc == ENOMEM                  ? BF_NOMEM
+                        : rc == EIO || rc == ENOSPC || rc == MDB_READERS_FULL ? BF_AGAIN
+                                                                              : BF_BROKEN;
     return bf_fail(err, code, rc, "registry store: %s: %s", what, mdb_strerror(rc));
 }
 
@@ -194,7 +194,8 @@ static enum bf_code open_dbi(struct registry_store *s, struct bf_err *err) {
     return rc == 0 ? BF_OK : failed(err, rc, "open");
 }
 
-enum bf_code registry_store_open(const char *dir, int64_t map_bytes_max, struct registry_store **out, struct bf_err *err) {
+enum bf_code registry_store_open(const char *dir, int64_t map_bytes_max, struct registry_store **out,
+                                 struct bf_err *err) {
     struct registry_store *s = calloc(1, sizeof *s);
     if (s == NULL) {
         return bf_fail(err, BF_NOMEM, 0, "out of memory");
@@ -378,7 +379,8 @@ static struct key *use_key(struct key *k, int32_t id, const char *subject, int32
     return k;
 }
 
-static enum bf_code unpack_version(const MDB_val *value, int32_t version, struct registry_version *out, struct bf_err *err) {
+static enum bf_code unpack_version(const MDB_val *value, int32_t version, struct registry_version *out,
+                                   struct bf_err *err) {
     const uint8_t *p = value->mv_data;
     if (value->mv_size != VERSION_BYTES) {
         return bf_fail(err, BF_BROKEN, 0, "registry store: a version of %zu bytes", value->mv_size);
@@ -387,14 +389,16 @@ static enum bf_code unpack_version(const MDB_val *value, int32_t version, struct
     return BF_OK;
 }
 
-enum bf_code registry_version_get(struct registry_txn *t, const char *subject, int32_t version, struct registry_version *out,
-                                  struct bf_err *err) {
+enum bf_code registry_version_get(struct registry_txn *t, const char *subject, int32_t version,
+                                  struct registry_version *out, struct bf_err *err) {
     struct key k;
     MDB_val value;
-    return get(t, version_key(&k, subject, version), &value, err) == BF_OK ? unpack_version(&value, version, out, err) : err->code;
+    return get(t, version_key(&k, subject, version), &value, err) == BF_OK ? unpack_version(&value, version, out, err)
+                                                                           : err->code;
 }
 
-enum bf_code registry_version_put(struct registry_txn *t, const char *subject, const struct registry_version *v, struct bf_err *err) {
+enum bf_code registry_version_put(struct registry_txn *t, const char *subject, const struct registry_version *v,
+                                  struct bf_err *err) {
     struct key k;
     uint8_t b[VERSION_BYTES];
     bf_put_be32(b, (uint32_t)v->id);
@@ -415,10 +419,12 @@ enum bf_code registry_version_delete(struct registry_txn *t, const char *subject
     return del(t, use_key(&k, v->id, subject, v->version), err);
 }
 
-/* Walk the keys that begin with `prefix`. visit() gives BF_OK to go on, BF_CANCELLED to end well, or another code to fail. */
+/* Walk the keys that begin with `prefix`. visit() gives BF_OK to go on, BF_CANCELLED to end well, or another code to
+ * fail. */
 typedef enum bf_code visitor(void *ctx, const MDB_val *key, const MDB_val *value, struct bf_err *err);
 
-static enum bf_code walk(struct registry_txn *t, const struct key *prefix, visitor *visit, void *ctx, struct bf_err *err) {
+static enum bf_code walk(struct registry_txn *t, const struct key *prefix, visitor *visit, void *ctx,
+                         struct bf_err *err) {
     MDB_cursor *cursor;
     int rc = mdb_cursor_open(t->txn, t->store->dbi, &cursor);
     if (rc != 0) {
@@ -469,7 +475,8 @@ enum bf_code registry_versions_each(struct registry_txn *t, const char *prefix, 
     return walk(t, &k, visit_version, &e, err);
 }
 
-enum bf_code registry_uses_each(struct registry_txn *t, int32_t id, registry_each_version *each, void *ctx, struct bf_err *err) {
+enum bf_code registry_uses_each(struct registry_txn *t, int32_t id, registry_each_version *each, void *ctx,
+                                struct bf_err *err) {
     struct key k;
     struct each e = {each, ctx, t, 5};
     key_begin(&k, 'u');
@@ -497,8 +504,8 @@ static enum bf_code visit_list(void *ctx, const MDB_val *key, const MDB_val *val
     return unpack_version(value, version, &l->items[l->count++], err);
 }
 
-enum bf_code registry_versions(struct registry_txn *t, const char *subject, struct registry_version **out, size_t *count,
-                               struct bf_err *err) {
+enum bf_code registry_versions(struct registry_txn *t, const char *subject, struct registry_version **out,
+                               size_t *count, struct bf_err *err) {
     struct key k;
     struct version_list l = {0};
     key_begin(&k, 'v');
@@ -521,13 +528,15 @@ static struct key *referrer_key(struct key *k, const char *subject, int32_t vers
     return k;
 }
 
-enum bf_code registry_referrer_put(struct registry_txn *t, const char *subject, int32_t version, int32_t id, struct bf_err *err) {
+enum bf_code registry_referrer_put(struct registry_txn *t, const char *subject, int32_t version, int32_t id,
+                                   struct bf_err *err) {
     struct key k;
     key_add_be32(referrer_key(&k, subject, version), id);
     return put(t, &k, "", 0, err);
 }
 
-enum bf_code registry_referrer_delete(struct registry_txn *t, const char *subject, int32_t version, int32_t id, struct bf_err *err) {
+enum bf_code registry_referrer_delete(struct registry_txn *t, const char *subject, int32_t version, int32_t id,
+                                      struct bf_err *err) {
     struct key k;
     key_add_be32(referrer_key(&k, subject, version), id);
     return del(t, &k, err);
@@ -550,8 +559,8 @@ static enum bf_code visit_referrer(void *ctx, const MDB_val *key, const MDB_val 
     return BF_OK;
 }
 
-enum bf_code registry_referrers(struct registry_txn *t, const char *subject, int32_t version, int32_t **out, size_t *count,
-                                struct bf_err *err) {
+enum bf_code registry_referrers(struct registry_txn *t, const char *subject, int32_t version, int32_t **out,
+                                size_t *count, struct bf_err *err) {
     struct key k;
     struct id_list l = {0};
     if (walk(t, referrer_key(&k, subject, version), visit_referrer, &l, err) != BF_OK) {
@@ -571,12 +580,14 @@ static struct key *setting_key(struct key *k, char kind, const char *subject) {
     return k;
 }
 
-enum bf_code registry_setting_get(struct registry_txn *t, char kind, const char *subject, json_t **out, struct bf_err *err) {
+enum bf_code registry_setting_get(struct registry_txn *t, char kind, const char *subject, json_t **out,
+                                  struct bf_err *err) {
     struct key k;
     return get_json(t, setting_key(&k, kind, subject), out, err);
 }
 
-enum bf_code registry_setting_put(struct registry_txn *t, char kind, const char *subject, const json_t *value, struct bf_err *err) {
+enum bf_code registry_setting_put(struct registry_txn *t, char kind, const char *subject, const json_t *value,
+                                  struct bf_err *err) {
     struct key k;
     return put_json(t, setting_key(&k, kind, subject), value, err);
 }

@@ -32,14 +32,16 @@ int outcome(enum bf_code code, struct registry_refusal *no, const struct bf_err 
 /* Register; the id, or minus the error code. */
 int do_register(struct registry *r, const char *subject, const char *schema);
 
-/* CALL(registry_version, subject, "1", false): runs it, answer in `out` (freed by the next CALL or DONE), value is outcome(). */
+/* CALL(registry_version, subject, "1", false): runs it, answer in `out` (freed by the next CALL or DONE), value is
+ * outcome(). */
 struct asked {
     json_t *out;
     struct registry_refusal no;
     struct bf_err err;
 };
-#define CALL(a, r, op, ...) (json_decref((a)->out), (a)->out = NULL, (a)->no.code = 0, \
-                             outcome(op((r), __VA_ARGS__, &(a)->out, &(a)->no, &(a)->err), &(a)->no, &(a)->err))
+#define CALL(a, r, op, ...)                                                                                            \
+    (json_decref((a)->out), (a)->out = NULL, (a)->no.code = 0,                                                         \
+     outcome(op((r), __VA_ARGS__, &(a)->out, &(a)->no, &(a)->err), &(a)->no, &(a)->err))
 void asked_init(struct asked *a);
 void asked_fini(struct asked *a);
 /* The answer as compact JSON equals this. */

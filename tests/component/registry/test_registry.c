@@ -7,7 +7,10 @@ static void test_register__the_same_content_has_one_id_everywhere(void **state) 
     struct registry *r = ((struct fixture *)*state)->r;
     int id = do_register(r, "one", REC(FIELD_A));
     assert_int_equal(id, 1);
-    assert_int_equal(do_register(r, "one", "{ \"name\":\"R\", \"type\":\"record\",  \"fields\":[ {\"type\":\"int\",\"name\":\"a\"} ] }"), 1);
+    assert_int_equal(
+        do_register(r, "one",
+                    "{ \"name\":\"R\", \"type\":\"record\",  \"fields\":[ {\"type\":\"int\",\"name\":\"a\"} ] }"),
+        1);
     assert_int_equal(do_register(r, "two", REC(FIELD_A)), 1);
     assert_int_equal(do_register(r, "two", "\"string\""), -409);
     assert_int_equal(do_register(r, "three", "\"string\""), 2);
@@ -117,7 +120,7 @@ static void test_delete__goes_in_two_steps_and_never_gives_an_id_again(void **st
     assert_int_equal(CALL(&a, f->r, registry_version, "s", "2", true), 0);
     assert_true(json_is_true(json_object_get(a.out, "deleted")));
     assert_int_equal(CALL(&a, f->r, registry_by_id, "2", false), 0); /* still readable: messages may carry it */
-    assert_int_equal(do_register(f->r, "s", REC("")), 2);           /* again, as version 3 */
+    assert_int_equal(do_register(f->r, "s", REC("")), 2);            /* again, as version 3 */
     assert_int_equal(CALL(&a, f->r, registry_list_versions, "s", REGISTRY_UNDELETED, ALL), 0);
     assert_answer(&a, "[1,3]");
     assert_int_equal(CALL(&a, f->r, registry_delete_subject, "s", true), 40405);
@@ -134,7 +137,8 @@ static void test_delete__goes_in_two_steps_and_never_gives_an_id_again(void **st
 }
 
 static json_t *with_reference(const char *schema, const char *subject, int version) {
-    return json_pack("{s:s, s:[{s:s, s:s, s:i}]}", "schema", schema, "references", "name", "R", "subject", subject, "version", version);
+    return json_pack("{s:s, s:[{s:s, s:s, s:i}]}", "schema", schema, "references", "name", "R", "subject", subject,
+                     "version", version);
 }
 
 static void test_references__are_resolved_guarded_and_listed(void **state) {
@@ -142,7 +146,8 @@ static void test_references__are_resolved_guarded_and_listed(void **state) {
     struct asked a;
     asked_init(&a);
     static const char user[] = "{\"type\":\"record\",\"name\":\"U\",\"fields\":[{\"name\":\"r\",\"type\":\"R\"}]}";
-    json_t *good = with_reference(user, "inner", 1), *bad = with_reference(user, "nobody", 1), *newest = with_reference(user, "inner", -1);
+    json_t *good = with_reference(user, "inner", 1), *bad = with_reference(user, "nobody", 1),
+           *newest = with_reference(user, "inner", -1);
     assert_int_equal(do_register(r, "inner", REC(FIELD_A)), 1);
     assert_int_equal(do_register(r, "outer", user), -42201);
     assert_int_equal(CALL(&a, r, registry_register, "outer", bad, false), 42201);
@@ -192,8 +197,11 @@ static void test_levels__decide_what_may_be_registered(void **state) {
     static const struct {
         const char *level;
         bool with_b, with_default, without_a;
-    } rows[] = {{"NONE", true, true, true},   {"BACKWARD", false, true, true}, {"forward", true, true, false},
-                {"FULL", false, true, false}, {"FULL_TRANSITIVE", false, true, false}};
+    } rows[] = {{"NONE", true, true, true},
+                {"BACKWARD", false, true, true},
+                {"forward", true, true, false},
+                {"FULL", false, true, false},
+                {"FULL_TRANSITIVE", false, true, false}};
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         set_level(&a, r, "s", rows[i].level);
         assert_int_equal(compatible(&a, r, "latest", WITH_B), rows[i].with_b);

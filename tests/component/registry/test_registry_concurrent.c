@@ -1,4 +1,5 @@
-/* Many threads register the same contents and contents of their own at once: one content, one id; one version each in a shared subject. */
+/* Many threads register the same contents and contents of their own at once: one content, one id; one version each in a
+ * shared subject. */
 #include "registry_fixture.h"
 
 #include <pthread.h>
@@ -37,7 +38,9 @@ static void *work(void *arg) {
         w->shared[which] = register_quietly(w->r, subject, schema);
         w->failures += w->shared[which] < 0;
         if (i < OWN) {
-            snprintf(schema, sizeof schema, "{\"type\":\"record\",\"name\":\"Own\",\"fields\":[{\"name\":\"f%d_%d\",\"type\":\"int\",\"default\":0}]}",
+            snprintf(schema, sizeof schema,
+                     "{\"type\":\"record\",\"name\":\"Own\",\"fields\":[{\"name\":\"f%d_%d\",\"type\":\"int\","
+                     "\"default\":0}]}",
                      w->number, i);
             w->own[i] = register_quietly(w->r, "everybody", schema);
             w->failures += w->own[i] < 0;
@@ -75,7 +78,8 @@ static void test_concurrent__one_content_gets_one_id(void **state) {
             seen[workers[i].own[k]] = true;
         }
     }
-    assert_int_equal(CALL(&a, f->r, registry_list_versions, "everybody", REGISTRY_UNDELETED, ((struct registry_page){0, -1})), 0);
+    assert_int_equal(
+        CALL(&a, f->r, registry_list_versions, "everybody", REGISTRY_UNDELETED, ((struct registry_page){0, -1})), 0);
     assert_int_equal(json_array_size(a.out), THREADS * OWN);
     for (size_t i = 0; i < THREADS * OWN; i++) {
         assert_int_equal(json_integer_value(json_array_get(a.out, i)), i + 1);

@@ -74,7 +74,8 @@ static void assert_error(struct served *s, int error_code) {
 
 static void test_http__any_of_the_clients_content_types_will_do(void **state) {
     struct served *s = *state;
-    static const char *const types[] = {V1, "application/vnd.schemaregistry+json", "application/json", "application/octet-stream"};
+    static const char *const types[] = {V1, "application/vnd.schemaregistry+json", "application/json",
+                                        "application/octet-stream"};
     for (size_t i = 0; i < 4; i++) {
         assert_int_equal(ask(s, "POST", "/subjects/s/versions", types[i], INT_BODY), 200);
         assert_non_null(strstr(s->answer.data, "\"id\":1"));
@@ -126,13 +127,27 @@ static void test_http__every_route_answers(void **state) {
     static const struct {
         const char *path, *contains;
     } rows[] = {
-        {"/", "{}"}, {"/livez", "ok"}, {"/contexts", "[\".\"]"}, {"/schemas/types", "[\"AVRO\"]"}, {"/subjects", "[\"a/b c\"]"},
-        {"/subjects?offset=1", "[]"}, {"/subjects?subjectPrefix=a/", "a/b c"}, {"/subjects/a%2Fb%20c/versions", "[1]"},
-        {"/subjects/a%2Fb%20c/versions/latest", "\"version\":1"}, {"/subjects/a%2Fb%20c/versions/1/schema", "\"int\""},
-        {"/subjects/a%2Fb%20c/versions/1/referencedby", "[]"}, {"/schemas", "\"subject\":\"a/b c\""},
-        {"/schemas/ids/1", "{\"schema\":\"\\\"int\\\"\""}, {"/schemas/ids/1?fetchMaxId=true", "\"maxId\":1"}, {"/schemas/ids/1/schema", "\"int\""},
-        {"/schemas/ids/1/subjects", "[\"a/b c\"]"}, {"/schemas/ids/1/versions", "\"version\":1"}, {"/config", "BACKWARD"},
-        {"/config/a?defaultToGlobal=true", "BACKWARD"}, {"/mode", "READWRITE"}, {"/mode/a?defaultToGlobal=true", "READWRITE"},
+        {"/", "{}"},
+        {"/livez", "ok"},
+        {"/contexts", "[\".\"]"},
+        {"/schemas/types", "[\"AVRO\"]"},
+        {"/subjects", "[\"a/b c\"]"},
+        {"/subjects?offset=1", "[]"},
+        {"/subjects?subjectPrefix=a/", "a/b c"},
+        {"/subjects/a%2Fb%20c/versions", "[1]"},
+        {"/subjects/a%2Fb%20c/versions/latest", "\"version\":1"},
+        {"/subjects/a%2Fb%20c/versions/1/schema", "\"int\""},
+        {"/subjects/a%2Fb%20c/versions/1/referencedby", "[]"},
+        {"/schemas", "\"subject\":\"a/b c\""},
+        {"/schemas/ids/1", "{\"schema\":\"\\\"int\\\"\""},
+        {"/schemas/ids/1?fetchMaxId=true", "\"maxId\":1"},
+        {"/schemas/ids/1/schema", "\"int\""},
+        {"/schemas/ids/1/subjects", "[\"a/b c\"]"},
+        {"/schemas/ids/1/versions", "\"version\":1"},
+        {"/config", "BACKWARD"},
+        {"/config/a?defaultToGlobal=true", "BACKWARD"},
+        {"/mode", "READWRITE"},
+        {"/mode/a?defaultToGlobal=true", "READWRITE"},
         {"/metrics", "registry_registrations_total 1"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
@@ -145,10 +160,13 @@ static void test_http__every_route_answers(void **state) {
     assert_non_null(strstr(s->answer.data, "\"id\":1"));
     strcat(guid_path, "/ids");
     assert_int_equal(ask(s, "GET", guid_path, NULL, NULL), 200);
-    assert_int_equal(ask(s, "POST", "/compatibility/subjects/a%2Fb%20c/versions/latest?verbose=true", V1, "{\"schema\":\"\\\"string\\\"\"}"), 200);
+    assert_int_equal(ask(s, "POST", "/compatibility/subjects/a%2Fb%20c/versions/latest?verbose=true", V1,
+                         "{\"schema\":\"\\\"string\\\"\"}"),
+                     200);
     assert_non_null(strstr(s->answer.data, "\"is_compatible\":false"));
     assert_non_null(strstr(s->answer.data, "TYPE_MISMATCH"));
-    assert_int_equal(ask(s, "POST", "/compatibility/subjects/a%2Fb%20c/versions", V1, "{\"schema\":\"\\\"long\\\"\"}"), 200);
+    assert_int_equal(ask(s, "POST", "/compatibility/subjects/a%2Fb%20c/versions", V1, "{\"schema\":\"\\\"long\\\"\"}"),
+                     200);
     assert_string_equal(s->answer.data, "{\"is_compatible\":true}");
     assert_int_equal(ask(s, "PUT", "/config/t", V1, "{\"compatibility\":\"full\"}"), 200);
     assert_string_equal(s->answer.data, "{\"compatibility\":\"FULL\"}");
@@ -161,11 +179,52 @@ static void test_http__every_route_answers(void **state) {
     assert_string_equal(s->answer.data, "[1]");
 }
 
+static void test_http__names_that_are_too_long_are_refused_everywhere(void **state) {
+    struct served *s = *state;
+    static const char *const patterns[] = {"GET /subjects/%s/versions",
+                                           "GET /subjects/%s/versions/1",
+                                           "DELETE /subjects/%s",
+                                           "POST /subjects/%s",
+                                           "POST /subjects/%s/versions",
+                                           "GET /config/%s",
+                                           "DELETE /config/%s",
+                                           "PUT /config/%s",
+                                           "GET /mode/%s",
+                                           "PUT /mode/%s",
+                                           "DELETE /mode/%s",
+                                           "POST /compatibility/subjects/%s/versions/latest",
+                                           "GET /subjects/%s/versions/1/referencedby",
+                                           "DELETE /subjects/%s/versions/1"};
+    char name[701];
+    memset(name, 'n', 700);
+    name[700] = '\0';
+    for (size_t i = 0; i < sizeof patterns / sizeof *patterns; i++) {
+        for (int length = 0; length < 3; length++) {
+            char path[900], method[8];
+            const char *subject = length == 0 ? name : length == 1 ? "a%0Ab" : name + 299; /* 401 bytes */
+            size_t head = strcspn(patterns[i], " "), before = strcspn(patterns[i], "%") - head - 1;
+            memcpy(method, patterns[i], head);
+            method[head] = '\0';
+            snprintf(path, sizeof path, "%.*s%s%s", (int)before, patterns[i] + head + 1, subject,
+                     patterns[i] + head + before + 3);
+            bool body = method[0] == 'P';
+            int status =
+                ask(s, method, path, body ? V1 : NULL,
+                    body ? "{\"schema\":\"\\\"int\\\"\",\"compatibility\":\"FULL\",\"mode\":\"READONLY\"}" : NULL);
+            if (status != 422) {
+                fail_msg("%s with %d: %d %s", patterns[i], length, status, s->answer.data);
+            }
+            assert_error(s, 42208);
+        }
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_http__any_of_the_clients_content_types_will_do, setup, teardown),
         cmocka_unit_test_setup_teardown(test_http__errors_have_a_code_and_a_message, setup, teardown),
         cmocka_unit_test_setup_teardown(test_http__every_route_answers, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_http__names_that_are_too_long_are_refused_everywhere, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

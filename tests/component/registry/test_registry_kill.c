@@ -1,5 +1,5 @@
-/* The program is killed with SIGKILL while clients register, again and again in one folder: whatever a client was told stays true, and no id
- * is given twice. REGISTRY_KILL_ROUNDS sets how often (default 8). */
+/* The program is killed with SIGKILL while clients register, again and again in one folder: whatever a client was told
+ * stays true, and no id is given twice. Eight times; BF_TORTURE=1: two hundred. */
 #include "bf_http_client.h"
 #include "registry_fixture.h"
 
@@ -12,7 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { CLIENTS = 4, TOLD_MAX = 20000 };
+enum { CLIENTS = 4, TOLD_MAX = 200000 };
 
 struct told {
     int id, number;
@@ -38,7 +38,8 @@ static void start(struct trial *t) {
     if (t->pid == 0) {
         int null = open("/dev/null", O_WRONLY);
         dup2(null, 2);
-        execl(BF_BIN_DIR "/registry", "registry", "--dir", t->dir, "--port", "0", "--endpoints-file", t->endpoints, (char *)NULL);
+        execl(BF_BIN_DIR "/registry", "registry", "--dir", t->dir, "--port", "0", "--endpoints-file", t->endpoints,
+              (char *)NULL);
         _exit(127);
     }
     assert_true(t->pid > 0);
@@ -59,7 +60,8 @@ static void start(struct trial *t) {
 }
 
 static void body_of(int number, char *dst, size_t size) {
-    snprintf(dst, size, "{\"schema\":\"{\\\"type\\\":\\\"record\\\",\\\"name\\\":\\\"N%d\\\",\\\"fields\\\":[]}\"}", number);
+    snprintf(dst, size, "{\"schema\":\"{\\\"type\\\":\\\"record\\\",\\\"name\\\":\\\"N%d\\\",\\\"fields\\\":[]}\"}",
+             number);
 }
 
 static void *client(void *arg) {
@@ -76,7 +78,8 @@ static void *client(void *arg) {
         int status, number = atomic_fetch_add(&t->next_number, 1);
         snprintf(url, sizeof url, "%s/subjects/s%d/versions", t->url, number);
         body_of(number, body, sizeof body);
-        if (bf_http_call(c, "POST", url, "application/json", bf_slice_str(body), &status, &answer, &err) != BF_OK || status != 200) {
+        if (bf_http_call(c, "POST", url, "application/json", bf_slice_str(body), &status, &answer, &err) != BF_OK ||
+            status != 200) {
             continue; /* not told anything */
         }
         json_error_t where;
@@ -141,8 +144,8 @@ static void check_what_was_told(struct trial *t) {
 static void test_kill__what_was_acknowledged_stays(void **state) {
     (void)state;
     static struct trial t;
-    const char *wanted = getenv("REGISTRY_KILL_ROUNDS");
-    int rounds = wanted == NULL ? 8 : atoi(wanted), status;
+    const char *torture = getenv("BF_TORTURE");
+    int rounds = torture != NULL && strcmp(torture, "1") == 0 ? 200 : 8, status;
     unsigned seed = 1;
     strcpy(t.dir, "/tmp/registry-kill-XXXXXX");
     assert_non_null(mkdtemp(t.dir));

@@ -1,4 +1,5 @@
-/* The registry's side of the comparison with the oracle: the same lines in, the same words out; the conflict follows after a tab. With
+/* The registry's side of the comparison with the oracle: the same lines in, the same words out; the conflict follows
+ * after a tab. With
  * --write each line is one schema and the answer is its canonical and its normal form. */
 #include "avro_compat.h"
 

@@ -59,7 +59,8 @@ static enum bf_code compare(struct gate *g, const char *newer, const char *older
     for (size_t i = 0; i < result.count; i++) {
         g->count++;
         bf_buf_printf(g->complaints, "%s cannot read what %s wrote: %s at %s: %s\n", newer, older,
-                      avro_conflict_name(result.conflicts[i].kind), result.conflicts[i].path, result.conflicts[i].detail);
+                      avro_conflict_name(result.conflicts[i].kind), result.conflicts[i].path,
+                      result.conflicts[i].detail);
     }
     avro_compat_fini(&result);
     avro_schema_free(reader);
@@ -106,7 +107,8 @@ static void check_sums(struct gate *g) {
         bf_buf_puts(g->complaints, "released/SHA256SUMS: cannot be read\n");
     }
     bf_buf_putc(&sums, '\0');
-    for (char *save = NULL, *line = strtok_r(sums.data, "\n", &save); line != NULL; line = strtok_r(NULL, "\n", &save)) {
+    for (char *save = NULL, *line = strtok_r(sums.data, "\n", &save); line != NULL;
+         line = strtok_r(NULL, "\n", &save)) {
         char hex[65] = "", name[300] = "", path[320], got[65];
         unsigned char digest[32];
         struct bf_buf text;
@@ -133,7 +135,8 @@ static void check_sums(struct gate *g) {
     bf_buf_fini(&sums);
 }
 
-enum bf_code schema_gate_check(const char *dir, struct bf_buf *complaints, size_t *count, size_t *compared, struct bf_err *err) {
+enum bf_code schema_gate_check(const char *dir, struct bf_buf *complaints, size_t *count, size_t *compared,
+                               struct bf_err *err) {
     struct gate g = {.dir = dir, .complaints = complaints};
     char path[4096];
     json_t *catalogue = NULL;
@@ -142,7 +145,8 @@ enum bf_code schema_gate_check(const char *dir, struct bf_buf *complaints, size_
     json_t *topics = json_object_get(catalogue, "topics");
     for (size_t i = 0; i < json_array_size(topics) && code == BF_OK; i++) {
         json_t *one = json_array_get(topics, i);
-        const char *topic = json_string_value(json_object_get(one, "topic")), *file = json_string_value(json_object_get(one, "schema"));
+        const char *topic = json_string_value(json_object_get(one, "topic")),
+                   *file = json_string_value(json_object_get(one, "schema"));
         if (topic != NULL && file != NULL) {
             code = check_topic(&g, topic, file, err);
         }

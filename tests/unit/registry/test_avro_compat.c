@@ -24,7 +24,8 @@ static void check(const char *reader_text, const char *writer_text, const char *
     struct bf_err err;
     assert_int_equal(avro_compat_check(reader, writer, &result, &err), BF_OK);
     if (result.compatible != (conflict == NULL)) {
-        fail_msg("%s reading %s: %s", reader_text, writer_text, result.compatible ? "compatible" : result.conflicts[0].detail);
+        fail_msg("%s reading %s: %s", reader_text, writer_text,
+                 result.compatible ? "compatible" : result.conflicts[0].detail);
     }
     if (conflict != NULL) {
         assert_true(result.count > 0);
@@ -57,7 +58,8 @@ static void test_compat__numbers_are_promoted_upwards_only(void **state) {
 static void test_compat__new_fields_need_a_default(void **state) {
     (void)state;
     check(RECORD("R", A_INT ",{\"name\":\"b\",\"type\":\"int\",\"default\":1}"), RECORD("R", A_INT), NULL, NULL);
-    check(RECORD("R", A_INT ",{\"name\":\"b\",\"type\":\"int\"}"), RECORD("R", A_INT), "READER_FIELD_MISSING_DEFAULT_VALUE", "/fields/1");
+    check(RECORD("R", A_INT ",{\"name\":\"b\",\"type\":\"int\"}"), RECORD("R", A_INT),
+          "READER_FIELD_MISSING_DEFAULT_VALUE", "/fields/1");
     check(RECORD("R", ""), RECORD("R", A_INT), NULL, NULL);
     check(RECORD("R", "{\"name\":\"b\",\"type\":\"int\",\"aliases\":[\"a\"]}"), RECORD("R", A_INT), NULL, NULL);
     check(RECORD("R", "{\"name\":\"a\",\"type\":\"string\"}"), RECORD("R", A_INT), "TYPE_MISMATCH", "/fields/0/type");
@@ -68,22 +70,26 @@ static void test_compat__names_match_unqualified_or_by_alias(void **state) {
     check(RECORD("x.R", A_INT), RECORD("y.R", A_INT), NULL, NULL);
     check(RECORD("S", A_INT), RECORD("R", A_INT), "NAME_MISMATCH", "/name");
     check("{\"type\":\"record\",\"name\":\"x.S\",\"aliases\":[\"R\"],\"fields\":[]}", RECORD("x.R", A_INT), NULL, NULL);
-    check("{\"type\":\"record\",\"name\":\"x.S\",\"aliases\":[\"R\"],\"fields\":[]}", RECORD("y.R", A_INT), "NAME_MISMATCH", "/name");
+    check("{\"type\":\"record\",\"name\":\"x.S\",\"aliases\":[\"R\"],\"fields\":[]}", RECORD("y.R", A_INT),
+          "NAME_MISMATCH", "/name");
 }
 
 static void test_compat__enums_need_the_symbol_or_a_default(void **state) {
     (void)state;
-    check("{\"type\":\"enum\",\"name\":\"E\",\"symbols\":[\"A\",\"B\"]}", "{\"type\":\"enum\",\"name\":\"E\",\"symbols\":[\"A\"]}", NULL, NULL);
-    check("{\"type\":\"enum\",\"name\":\"E\",\"symbols\":[\"A\"]}", "{\"type\":\"enum\",\"name\":\"E\",\"symbols\":[\"A\",\"B\"]}",
-          "MISSING_ENUM_SYMBOLS", "/symbols");
-    check("{\"type\":\"enum\",\"name\":\"E\",\"symbols\":[\"A\"],\"default\":\"A\"}", "{\"type\":\"enum\",\"name\":\"E\",\"symbols\":[\"A\",\"B\"]}",
-          NULL, NULL);
+    check("{\"type\":\"enum\",\"name\":\"E\",\"symbols\":[\"A\",\"B\"]}",
+          "{\"type\":\"enum\",\"name\":\"E\",\"symbols\":[\"A\"]}", NULL, NULL);
+    check("{\"type\":\"enum\",\"name\":\"E\",\"symbols\":[\"A\"]}",
+          "{\"type\":\"enum\",\"name\":\"E\",\"symbols\":[\"A\",\"B\"]}", "MISSING_ENUM_SYMBOLS", "/symbols");
+    check("{\"type\":\"enum\",\"name\":\"E\",\"symbols\":[\"A\"],\"default\":\"A\"}",
+          "{\"type\":\"enum\",\"name\":\"E\",\"symbols\":[\"A\",\"B\"]}", NULL, NULL);
 }
 
 static void test_compat__fixed_keep_their_size(void **state) {
     (void)state;
-    check("{\"type\":\"fixed\",\"name\":\"F\",\"size\":4}", "{\"type\":\"fixed\",\"name\":\"F\",\"size\":4}", NULL, NULL);
-    check("{\"type\":\"fixed\",\"name\":\"F\",\"size\":4}", "{\"type\":\"fixed\",\"name\":\"F\",\"size\":8}", "FIXED_SIZE_MISMATCH", "/size");
+    check("{\"type\":\"fixed\",\"name\":\"F\",\"size\":4}", "{\"type\":\"fixed\",\"name\":\"F\",\"size\":4}", NULL,
+          NULL);
+    check("{\"type\":\"fixed\",\"name\":\"F\",\"size\":4}", "{\"type\":\"fixed\",\"name\":\"F\",\"size\":8}",
+          "FIXED_SIZE_MISMATCH", "/size");
 }
 
 static void test_compat__every_branch_of_the_writer_must_be_readable(void **state) {
@@ -95,7 +101,9 @@ static void test_compat__every_branch_of_the_writer_must_be_readable(void **stat
     check("\"int\"", "[\"null\",\"int\"]", "TYPE_MISMATCH", "/0");
 }
 
-#define TREE(leaf) "{\"type\":\"record\",\"name\":\"T\",\"fields\":[{\"name\":\"v\",\"type\":" leaf "},{\"name\":\"next\",\"type\":[\"null\",\"T\"],\"default\":null}]}"
+#define TREE(leaf)                                                                                                     \
+    "{\"type\":\"record\",\"name\":\"T\",\"fields\":[{\"name\":\"v\",\"type\":" leaf                                   \
+    "},{\"name\":\"next\",\"type\":[\"null\",\"T\"],\"default\":null}]}"
 
 static void test_compat__recursion_ends_and_is_judged_by_the_rest(void **state) {
     (void)state;
@@ -105,7 +113,8 @@ static void test_compat__recursion_ends_and_is_judged_by_the_rest(void **state) 
 
 static void test_compat__two_fields_for_one_are_undecided(void **state) {
     (void)state;
-    check(RECORD("R", "{\"name\":\"a\",\"type\":\"int\",\"aliases\":[\"b\"]}"), RECORD("R", A_INT ",{\"name\":\"b\",\"type\":\"int\"}"), "UNDECIDED", NULL);
+    check(RECORD("R", "{\"name\":\"a\",\"type\":\"int\",\"aliases\":[\"b\"]}"),
+          RECORD("R", A_INT ",{\"name\":\"b\",\"type\":\"int\"}"), "UNDECIDED", NULL);
 }
 
 /* A union of n records against itself asks for n * n / 2 comparisons. */
@@ -114,7 +123,8 @@ static bool union_reads_itself(int n) {
     bf_buf_init(&text, 4 << 20);
     bf_buf_puts(&text, "[{\"type\":\"record\",\"name\":\"R0\",\"fields\":[]}");
     for (int i = 1; i < n; i++) {
-        bf_buf_printf(&text, ",{\"type\":\"record\",\"name\":\"R%d\",\"fields\":[{\"name\":\"f\",\"type\":\"R%d\"}]}", i, i - 1);
+        bf_buf_printf(&text, ",{\"type\":\"record\",\"name\":\"R%d\",\"fields\":[{\"name\":\"f\",\"type\":\"R%d\"}]}",
+                      i, i - 1);
     }
     bf_buf_puts(&text, "]");
     bf_buf_putc(&text, '\0');

@@ -45,18 +45,26 @@ static void test_avro_schema__is_written_in_one_form(void **state) {
     (void)state;
     assert_written("{ \"type\" : \"string\" }", false, "\"string\"");
     assert_written("string", false, "\"string\"");
-    assert_written("{\"logicalType\":\"timestamp-millis\",\"type\":\"long\"}", false, "{\"type\":\"long\",\"logicalType\":\"timestamp-millis\"}");
-    assert_written("{\"fields\":[{\"type\":\"int\",\"default\":1,\"name\":\"a\",\"extra\":[1,2.0],\"doc\":\"d\"}],\"namespace\":\"x.y\",\"name\":\"R\",\"type\":\"record\"}",
+    assert_written("{\"logicalType\":\"timestamp-millis\",\"type\":\"long\"}", false,
+                   "{\"type\":\"long\",\"logicalType\":\"timestamp-millis\"}");
+    assert_written("{\"fields\":[{\"type\":\"int\",\"default\":1,\"name\":\"a\",\"extra\":[1,2.0],\"doc\":\"d\"}],"
+                   "\"namespace\":\"x.y\",\"name\":\"R\",\"type\":\"record\"}",
                    false,
-                   "{\"type\":\"record\",\"name\":\"R\",\"namespace\":\"x.y\",\"fields\":[{\"name\":\"a\",\"type\":\"int\",\"doc\":\"d\",\"default\":1,\"extra\":[1,2.0]}]}");
-    assert_written("{\"type\":\"record\",\"name\":\"x.R\",\"fields\":[{\"name\":\"me\",\"type\":[\"null\",\"x.R\"],\"default\":null,\"order\":\"ignore\"}]}", false,
-                   "{\"type\":\"record\",\"name\":\"R\",\"namespace\":\"x\",\"fields\":[{\"name\":\"me\",\"type\":[\"null\",\"R\"],\"default\":null,\"order\":\"ignore\"}]}");
+                   "{\"type\":\"record\",\"name\":\"R\",\"namespace\":\"x.y\",\"fields\":[{\"name\":\"a\",\"type\":"
+                   "\"int\",\"doc\":\"d\",\"default\":1,\"extra\":[1,2.0]}]}");
+    assert_written("{\"type\":\"record\",\"name\":\"x.R\",\"fields\":[{\"name\":\"me\",\"type\":[\"null\",\"x.R\"],"
+                   "\"default\":null,\"order\":\"ignore\"}]}",
+                   false,
+                   "{\"type\":\"record\",\"name\":\"R\",\"namespace\":\"x\",\"fields\":[{\"name\":\"me\",\"type\":["
+                   "\"null\",\"R\"],\"default\":null,\"order\":\"ignore\"}]}");
 }
 
 static void test_avro_schema__normal_form_sorts_what_has_no_order(void **state) {
     (void)state;
-    assert_written("{\"type\":\"enum\",\"name\":\"E\",\"doc\":\"\",\"aliases\":[\"z\",\"b\"],\"symbols\":[\"B\",\"A\"],\"q\":1,\"p\":2}", true,
-                   "{\"type\":\"enum\",\"name\":\"E\",\"symbols\":[\"B\",\"A\"],\"p\":2,\"q\":1,\"aliases\":[\"b\",\"z\"]}");
+    assert_written(
+        "{\"type\":\"enum\",\"name\":\"E\",\"doc\":\"\",\"aliases\":[\"z\",\"b\"],\"symbols\":[\"B\",\"A\"],\"q\":1,"
+        "\"p\":2}",
+        true, "{\"type\":\"enum\",\"name\":\"E\",\"symbols\":[\"B\",\"A\"],\"p\":2,\"q\":1,\"aliases\":[\"b\",\"z\"]}");
     assert_written("{\"type\":\"bytes\",\"scale\":2,\"precision\":9,\"logicalType\":\"decimal\"}", true,
                    "{\"type\":\"bytes\",\"logicalType\":\"decimal\",\"precision\":9,\"scale\":2}");
 }
@@ -75,17 +83,29 @@ static void test_avro_schema__mistakes_are_told_in_words(void **state) {
     assert_refused("{\"type\":\"record\",\"name\":\"1R\",\"fields\":[]}", "Illegal character");
     assert_refused("{\"type\":\"record\",\"name\":\"a..R\",\"fields\":[]}", "Illegal namespace");
     assert_refused("{\"type\":\"record\",\"name\":\"int\",\"fields\":[]}", "may not be named after primitives");
-    assert_refused("{\"type\":\"record\",\"name\":\"R\",\"fields\":[{\"name\":\"a\",\"type\":\"int\"},{\"name\":\"a\",\"type\":\"int\"}]}", "Duplicate field a");
-    assert_refused("{\"type\":\"record\",\"name\":\"R\",\"fields\":[{\"name\":\"a\",\"type\":\"int\",\"default\":\"x\"}]}", "Invalid default for field a");
-    assert_refused("{\"type\":\"record\",\"name\":\"R\",\"fields\":[{\"name\":\"a\",\"type\":\"int\",\"default\":2147483648}]}", "Invalid default");
-    assert_refused("{\"type\":\"record\",\"name\":\"R\",\"fields\":[{\"name\":\"a\",\"type\":\"R\",\"default\":{}}]}", "Invalid default");
+    assert_refused("{\"type\":\"record\",\"name\":\"R\",\"fields\":[{\"name\":\"a\",\"type\":\"int\"},{\"name\":\"a\","
+                   "\"type\":\"int\"}]}",
+                   "Duplicate field a");
+    assert_refused(
+        "{\"type\":\"record\",\"name\":\"R\",\"fields\":[{\"name\":\"a\",\"type\":\"int\",\"default\":\"x\"}]}",
+        "Invalid default for field a");
+    assert_refused(
+        "{\"type\":\"record\",\"name\":\"R\",\"fields\":[{\"name\":\"a\",\"type\":\"int\",\"default\":2147483648}]}",
+        "Invalid default");
+    assert_refused("{\"type\":\"record\",\"name\":\"R\",\"fields\":[{\"name\":\"a\",\"type\":\"R\",\"default\":{}}]}",
+                   "Invalid default");
     assert_refused("{\"type\":\"record\",\"name\":\"R\",\"fields\":[{\"name\":\"a\"}]}", "No field type");
-    assert_refused("{\"type\":\"record\",\"name\":\"R\",\"fields\":[{\"name\":\"a\",\"type\":\"int\",\"order\":\"up\"}]}", "order is");
+    assert_refused(
+        "{\"type\":\"record\",\"name\":\"R\",\"fields\":[{\"name\":\"a\",\"type\":\"int\",\"order\":\"up\"}]}",
+        "order is");
     assert_refused("{\"type\":\"enum\",\"name\":\"E\",\"symbols\":[\"A\",\"A\"]}", "Duplicate enum symbol: A");
-    assert_refused("{\"type\":\"enum\",\"name\":\"E\",\"symbols\":[\"A\"],\"default\":\"B\"}", "not in the enum symbol set");
+    assert_refused("{\"type\":\"enum\",\"name\":\"E\",\"symbols\":[\"A\"],\"default\":\"B\"}",
+                   "not in the enum symbol set");
     assert_refused("{\"type\":\"fixed\",\"name\":\"F\",\"size\":-1}", "Invalid or no size");
     assert_refused("{\"type\":\"array\"}", "No items type");
-    assert_refused("[{\"type\":\"fixed\",\"name\":\"F\",\"size\":1},{\"type\":\"array\",\"items\":{\"type\":\"fixed\",\"name\":\"F\",\"size\":2}}]", "Can't redefine: F");
+    assert_refused("[{\"type\":\"fixed\",\"name\":\"F\",\"size\":1},{\"type\":\"array\",\"items\":{\"type\":\"fixed\","
+                   "\"name\":\"F\",\"size\":2}}]",
+                   "Can't redefine: F");
 }
 
 static void test_avro_schema__nesting_has_an_end(void **state) {
@@ -115,8 +135,11 @@ static void test_avro_schema__defaults_that_double_end_quickly(void **state) {
     bf_buf_init(&text, 1 << 20);
     bf_buf_puts(&text, "[{\"type\":\"record\",\"name\":\"R0\",\"fields\":[]}");
     for (int i = 1; i <= 40; i++) {
-        bf_buf_printf(&text, ",{\"type\":\"record\",\"name\":\"R%d\",\"fields\":[{\"name\":\"a\",\"type\":\"R%d\",\"default\":{}},"
-                             "{\"name\":\"b\",\"type\":\"R%d\",\"default\":{}}]}", i, i - 1, i - 1);
+        bf_buf_printf(
+            &text,
+            ",{\"type\":\"record\",\"name\":\"R%d\",\"fields\":[{\"name\":\"a\",\"type\":\"R%d\",\"default\":{}},"
+            "{\"name\":\"b\",\"type\":\"R%d\",\"default\":{}}]}",
+            i, i - 1, i - 1);
     }
     bf_buf_puts(&text, "]");
     assert_int_equal(avro_schema_parse(text.data, text.len, NULL, 0, &s, &err), BF_INVALID);
@@ -127,7 +150,8 @@ static void test_avro_schema__defaults_that_double_end_quickly(void **state) {
 static void test_avro_schema__references_define_names_and_are_written_by_name(void **state) {
     (void)state;
     static const char inner[] = "{\"type\":\"fixed\",\"name\":\"x.Hash\",\"size\":32}";
-    static const char outer[] = "{\"type\":\"record\",\"name\":\"x.R\",\"fields\":[{\"name\":\"h\",\"type\":\"Hash\"}]}";
+    static const char outer[] =
+        "{\"type\":\"record\",\"name\":\"x.R\",\"fields\":[{\"name\":\"h\",\"type\":\"Hash\"}]}";
     struct avro_schema_reference refs[] = {{inner, sizeof inner - 1}};
     struct avro_schema *s = NULL;
     struct bf_err err;
@@ -137,7 +161,9 @@ static void test_avro_schema__references_define_names_and_are_written_by_name(vo
     bf_buf_init(&out, 1 << 16);
     avro_schema_write(s, false, &out);
     bf_buf_putc(&out, '\0');
-    assert_string_equal(out.data, "{\"type\":\"record\",\"name\":\"R\",\"namespace\":\"x\",\"fields\":[{\"name\":\"h\",\"type\":\"Hash\"}]}");
+    assert_string_equal(
+        out.data,
+        "{\"type\":\"record\",\"name\":\"R\",\"namespace\":\"x\",\"fields\":[{\"name\":\"h\",\"type\":\"Hash\"}]}");
     bf_buf_fini(&out);
     avro_schema_free(s);
 }

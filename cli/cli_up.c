@@ -19,7 +19,6 @@
 #include <unistd.h>
 
 #define BACKOFF_LEAST_MS 500
-#define BACKOFF_MOST_MS 30000
 #define STEADY_US INT64_C(60000000) /* having run so long, a service's backoff begins anew */
 
 #define F(name) offsetof(struct stack_settings, name)
@@ -35,6 +34,8 @@ static const struct bf_setting table[] = {
     {"home", BF_SETTING_STRING, F(home), NULL, 0, 0, false, false, NULL,
      "Folder of schemas/, migrations/ and tools/ (default: two levels above the programs)"},
     {"start-timeout", BF_SETTING_MS, F(start_timeout_ms), "120s", 1000, 0, false, false, "ms", "A program that is not ready after so long ends the start"},
+    {"restart-wait-max", BF_SETTING_MS, F(restart_wait_max_ms), "30s", 1, 0, false, false, "ms",
+     "A program that dies is started again after half a second, then after twice as long each time, up to this"},
     {"stop-timeout", BF_SETTING_MS, F(stop_timeout_ms), "60s", 1000, 0, false, false, "ms", "A program that does not stop within this is killed"},
     {NULL, BF_SETTING_STRING, 0, NULL, 0, 0, false, false, NULL, NULL},
 };
@@ -74,8 +75,8 @@ static int on_end(struct stack *s, enum service which) {
     }
     bool steady = now - service->started_us > STEADY_US;
     service->backoff_ms = steady || service->backoff_ms == 0 ? BACKOFF_LEAST_MS : service->backoff_ms * 2;
-    if (service->backoff_ms > BACKOFF_MOST_MS)
-        service->backoff_ms = BACKOFF_MOST_MS;
+    if (service->backoff_ms > s->settings->restart_wait_max_ms)
+        service->backoff_ms = s->settings->restart_wait_max_ms;
     service->restart_at_us = now + service->backoff_ms * 1000;
     service->restarts++;
     bf_log(BF_LOG_WARN, "service_ended", "name=%s exit_code=%d last_words=%s restart_in_ms=%lld restarts=%d", service_names[which], code,

@@ -20,7 +20,7 @@ enum service { SERVICE_BROKER, SERVICE_REGISTRY, SERVICE_CAPSULE, SERVICE_ODYSSE
 
 struct stack_settings {
     char *dir, *home, *kafka, *registry, *postgres, *without;
-    int64_t http_port, start_timeout_ms, stop_timeout_ms;
+    int64_t http_port, start_timeout_ms, stop_timeout_ms, restart_wait_max_ms;
     bool detach, once;
 };
 

@@ -132,7 +132,7 @@ class Tour:
 
     def psql(self, sql, show=12, flags="-At -F ' | '"):
         """Rows as lists of text."""
-        out = self.run(f"psql \"$(python3 -c 'import json; print(json.load(open(\"{self.place.dir}/endpoints.json\"))[\"postgres\"])')\" "
+        out = self.run(f"psql \"$(jq -r .postgres {self.place.dir}/endpoints.json)\" "
                        f"{flags} -c \"{sql}\"", show)
         return [line.split(" | ") for line in out.splitlines()]
 

@@ -29,7 +29,7 @@ static const struct bf_setting table[] = {
     {"map-bytes-max", BF_SETTING_BYTES, FIELD(map_bytes_max), "4GiB", 1 << 20, INT64_MAX, false, false, "bytes",
      "The most the store may hold (reserved address space, not disk)."},
     {"endpoints-file", BF_SETTING_STRING, FIELD(endpoints_file), NULL, 0, 0, false, false, NULL,
-     "File that gets the registry's URL once it serves."},
+     "File that gets {\"registry\":URL} once it serves."},
     {"log-level", BF_SETTING_STRING, FIELD(log_level), "info", 0, 0, false, false, NULL, "debug, info, warn or error."},
     {NULL, BF_SETTING_STRING, 0, NULL, 0, 0, false, false, NULL, NULL},
 };
@@ -62,7 +62,7 @@ static enum bf_code write_endpoints(const char *path, const char *url, struct bf
         return bf_fail(err, BF_INVALID, 0, "endpoints-file: the name is too long");
     }
     FILE *f = fopen(temp, "w");
-    bool ok = f != NULL && fprintf(f, "%s\n", url) > 0;
+    bool ok = f != NULL && fprintf(f, "{\"registry\":\"%s\"}\n", url) > 0;
     ok = (f != NULL && fclose(f) == 0) && ok;
     if (!ok || rename(temp, path) != 0) {
         return bf_fail(err, BF_INVALID, errno, "endpoints-file %s: %s", path, strerror(errno));

@@ -44,12 +44,13 @@ static void start(struct trial *t) {
     }
     assert_true(t->pid > 0);
     for (int i = 0; i < 600; i++) {
-        FILE *f = fopen(t->endpoints, "r");
-        if (f != NULL) {
-            bool read = fgets(t->url, sizeof t->url, f) != NULL;
-            fclose(f);
-            t->url[strcspn(t->url, "\n")] = '\0';
-            assert_true(read);
+        json_error_t where;
+        json_t *endpoints = json_load_file(t->endpoints, 0, &where);
+        if (endpoints != NULL) {
+            const char *url = json_string_value(json_object_get(endpoints, "registry"));
+            assert_non_null(url);
+            snprintf(t->url, sizeof t->url, "%s", url);
+            json_decref(endpoints);
             return;
         }
         int status;

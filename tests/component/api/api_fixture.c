@@ -225,6 +225,14 @@ void fx_fill(struct fx *f, size_t n, unsigned seed) {
     fx_commit(f);
 }
 
+int64_t fx_newest(const struct fx *f) {
+    int64_t newest = 0;
+    for (size_t i = 0; i < f->committed; i++) {
+        newest = f->told[i].recorded_at_us > newest ? f->told[i].recorded_at_us : newest;
+    }
+    return newest;
+}
+
 /* ---- asking ---- */
 
 static int get_url(struct fx *f) {

@@ -53,13 +53,15 @@ void fx_close(struct fx *f);
 struct told *fx_put(struct fx *f, const char *topic, int32_t partition, const char *node, const char *id, int64_t event_time_us, double price,
                     const char *trace, const char *cause);
 void fx_commit(struct fx *f);
-/* A tombstone, poison, a gap. */
+/* Poison; a gap of `count` offsets. */
 void fx_put_poison(struct fx *f, const char *topic, int32_t partition, enum poison_reason reason, int32_t schema_id);
 void fx_put_gap(struct fx *f, const char *topic, int32_t partition, int64_t count, enum disposition d);
 /* n random events over some nodes, topics and times, in commits of random size; deterministic by seed. */
 void fx_fill(struct fx *f, size_t n, unsigned seed);
-/* The same on nodes [node_from, node_to) of rim:metric:test:N… */
+/* rim:metric:test:N000 … N016: those that fx_fill uses. */
 const char *fx_node(size_t i);
+/* The highest recorded_at of what was committed (within a commit records are grouped by partition). */
+int64_t fx_newest(const struct fx *f);
 
 /* GET; the format makes the path and query. Returns the status; the body is NUL-terminated. */
 int fx_get(struct fx *f, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

@@ -87,7 +87,8 @@ static int setup(void **state) {
     (void)state;
     start_postgres();
     fx_open(F, conninfo);
-    const struct archive_settings settings = {.conninfo = conninfo, .application = "test", .topics = fx.topics, .connect_timeout_ms = 5000,
+    const struct archive_settings settings = {.conninfo = conninfo, .application = "test", .topics = fx.topics,
+                                              .schemas = fx.capsule.schemas, .connect_timeout_ms = 5000,
                                               .statement_timeout_ms = 20000};
     int applied = 0;
     owner = hot_instance_id(fx.capsule.hot);

@@ -26,7 +26,7 @@ static int setup(void **state) {
     fx_put(F, FAST, 0, EURUSD, "shared", T0 + 3000000, 8, NULL, NULL);
     fx_commit(F);
     fx_put(F, FAST, 0, EURUSD, "order-17", T0 + 1000000, 1.75, NULL, NULL); /* revision 2 */
-    fx_put(F, FAST, 1, EURUSD, "order-17", T0 + 1000000, 1.5, NULL, NULL);  /* the first content again: a duplicate */
+    fx_put(F, FAST, 1, EURUSD, "order-17", T0 + 1000000, 1.75, NULL, NULL); /* the same content again: a duplicate */
     fx_commit(F);
     return 0;
 }
@@ -171,7 +171,14 @@ static void test_search__finds_by_trace_cause_and_domain(void **state) {
     }
     json_t *page = fx_json(F, "/v1/events?recorded_from=%lld&recorded_to=%lld", (long long)fx.told[1].recorded_at_us,
                            (long long)fx.told[3].recorded_at_us);
-    assert_int_equal(json_array_size(json_object_get(page, "events")), 2);
+    size_t within = 0; /* in a commit the records are grouped by partition */
+    for (size_t i = 0; i < fx.committed; i++) {
+        const struct told *t = &fx.told[i];
+        within += t->disposition == DISPOSITION_STORED && t->recorded_at_us >= fx.told[1].recorded_at_us &&
+                  t->recorded_at_us < fx.told[3].recorded_at_us;
+    }
+    assert_true(within > 0);
+    assert_int_equal(json_array_size(json_object_get(page, "events")), within);
     json_decref(page);
 }
 

@@ -50,7 +50,7 @@ struct cli_options {
      "The server's address; without --url and --dir: http://127.0.0.1:8480"},                                          \
     {"json", BF_SETTING_BOOL, offsetof(type, common.json), "false", 0, 0, false, false, NULL,                          \
      "Print the server's JSON instead of a table"},                                                                    \
-    {"timeout", BF_SETTING_MS, offsetof(type, common.timeout_ms), "60s", 1, 0, false, false, "ms",                     \
+    {"timeout", BF_SETTING_MS, offsetof(type, common.timeout_ms), "60s", 1, INT64_C(86400000), false, false, "ms",                   \
      "Give up when the server is silent for so long"}
 #define CLI_OPTION_COUNT 4
 #define CLI_OPTIONS_END                                                                                                \

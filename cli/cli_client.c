@@ -184,7 +184,7 @@ int cli_problem(int status, const char *body, size_t len) {
     if (len > 0 && bf_json_parse(body, len, &problem, &err) == BF_OK && json_is_object(problem)) {
         const char *detail = cli_str(problem, "detail"), *title = cli_str(problem, "title"), *pointer = cli_str(problem, "pointer");
         const char *text = detail != NULL ? detail : title != NULL ? title : "no reason given";
-        if (pointer != NULL && strstr(text, pointer) == NULL)
+        if (pointer != NULL && strncmp(text, pointer, strlen(pointer)) != 0)
             cli_error("%s: %s", pointer, text);
         else
             cli_error("%s", text);

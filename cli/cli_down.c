@@ -24,7 +24,7 @@ struct down_settings {
 static const struct bf_setting table[] = {
     {"dir", BF_SETTING_STRING, F(dir), NULL, 0, 0, true, false, NULL, "The folder given to 'butterfly up'"},
     {"home", BF_SETTING_STRING, F(home), NULL, 0, 0, false, false, NULL, "Folder of tools/ (default: two levels above the programs)"},
-    {"timeout", BF_SETTING_MS, F(timeout_ms), "5m", 1000, 0, false, false, "ms", "Give up waiting after this"},
+    {"timeout", BF_SETTING_MS, F(timeout_ms), "5m", 1000, INT64_C(86400000), false, false, "ms", "Give up waiting after this"},
     {NULL, BF_SETTING_STRING, 0, NULL, 0, 0, false, false, NULL, NULL},
 };
 static const struct bf_settings_program program = {"butterfly", "down --dir D [options]",

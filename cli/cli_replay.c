@@ -118,7 +118,7 @@ static int replay(struct replay_options *o, struct cli_client *c, FILE *f, const
     if (result.resumed > 0)
         fprintf(stderr, ", taken up again %d times", result.resumed);
     fputc('\n', stderr);
-    if (exit_code != BF_EXIT_OK && result.cursor.len > 0)
+    if (exit_code != BF_EXIT_OK && !result.ended && result.cursor.len > 0)
         fprintf(stderr, "go on with: --cursor %s\n", result.cursor.data);
     replay_result_fini(&result);
     return exit_code;

@@ -33,10 +33,10 @@ static const struct bf_setting table[] = {
     {"without", BF_SETTING_STRING, F(without), NULL, 0, 0, false, false, NULL, "Leave these out: odyssey, plato, perception, separated by commas"},
     {"home", BF_SETTING_STRING, F(home), NULL, 0, 0, false, false, NULL,
      "Folder of schemas/, migrations/ and tools/ (default: two levels above the programs)"},
-    {"start-timeout", BF_SETTING_MS, F(start_timeout_ms), "120s", 1000, 0, false, false, "ms", "A program that is not ready after so long ends the start"},
-    {"restart-wait-max", BF_SETTING_MS, F(restart_wait_max_ms), "30s", 1, 0, false, false, "ms",
+    {"start-timeout", BF_SETTING_MS, F(start_timeout_ms), "120s", 1000, INT64_C(86400000), false, false, "ms", "A program that is not ready after so long ends the start"},
+    {"restart-wait-max", BF_SETTING_MS, F(restart_wait_max_ms), "30s", 1, INT64_C(86400000), false, false, "ms",
      "A program that dies is started again after half a second, then after twice as long each time, up to this"},
-    {"stop-timeout", BF_SETTING_MS, F(stop_timeout_ms), "60s", 1000, 0, false, false, "ms", "A program that does not stop within this is killed"},
+    {"stop-timeout", BF_SETTING_MS, F(stop_timeout_ms), "60s", 1000, INT64_C(86400000), false, false, "ms", "A program that does not stop within this is killed"},
     {NULL, BF_SETTING_STRING, 0, NULL, 0, 0, false, false, NULL, NULL},
 };
 static const struct bf_settings_program program = {

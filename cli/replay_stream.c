@@ -106,6 +106,7 @@ static int check_trailer(struct reader *r) {
     json_t *t = NULL;
     char digest[72];
     int exit_code = BF_EXIT_FAILED;
+    result->ended = true;
     if (bf_json_parse(r->trailer.data, r->trailer.len, &t, &err) != BF_OK) {
         cli_error("the stream's last line is broken: %s", err.msg);
         goto done;

@@ -22,6 +22,7 @@ struct replay_request {
 struct replay_result {
     uint64_t count, bytes;
     int resumed;           /* how often it was cut */
+    bool ended;            /* the trailer came */
     bool complete;         /* the trailer came, and its count and digest fit */
     bool server_complete;  /* the trailer's own "complete" */
     char digest[72];       /* over all event lines, "sha256:…" */

@@ -33,12 +33,13 @@ static enum bf_code make_dir(const char *path, struct bf_err *err) {
 
 /* Folder of the executable, and (unless told otherwise) two levels above it, where schemas/ and tools/ are. */
 enum bf_code stack_find_home(const char *told, char bin[4096], char home[4096], struct bf_err *err) {
-    char path[4200];
-    ssize_t n = readlink("/proc/self/exe", bin, 4095);
+    char path[4200], exe[4096];
+    ssize_t n = readlink("/proc/self/exe", exe, sizeof exe - 1);
     if (n <= 0)
         return bf_fail(err, BF_BROKEN, errno, "/proc/self/exe: %s", strerror(errno));
-    bin[n] = '\0';
-    *strrchr(bin, '/') = '\0';
+    exe[n] = '\0';
+    *strrchr(exe, '/') = '\0';
+    strcpy(bin, exe);
     snprintf(path, sizeof path, "%s%s", told != NULL ? told : bin, told != NULL ? "" : "/../..");
     char *real = realpath(path, NULL);
     if (real == NULL || strlen(real) + 64 >= 4096) {

@@ -17,7 +17,7 @@
 #include <stdint.h>
 
 struct bf_avro_limits {
-    int depth_max;          /* nesting of values; 0: 64 */
+    int depth_max;          /* nesting of records, arrays and maps; 0: 64; at most 250 */
     int64_t items_max;      /* array items and map entries in one message, all together; 0: 1,000,000 */
     int64_t json_bytes_max; /* 0: 64 MiB */
 };
@@ -31,8 +31,9 @@ struct bf_avro_reference {
 enum bf_avro_kind { BF_AVRO_ABSENT, BF_AVRO_NULL, BF_AVRO_BOOLEAN, BF_AVRO_LONG, BF_AVRO_DOUBLE, BF_AVRO_STRING, BF_AVRO_BYTES };
 enum bf_avro_logical { BF_AVRO_PLAIN, BF_AVRO_TIMESTAMP_MILLIS, BF_AVRO_TIMESTAMP_MICROS, BF_AVRO_TIMESTAMP_NANOS, BF_AVRO_OTHER_LOGICAL };
 
-/* A value picked out by path. int is LONG, float is DOUBLE, enum is STRING (its symbol), fixed is BYTES. Slices are borrowed from the
- * message or from the schema. */
+/* A value picked out by path. int is LONG, float is DOUBLE, enum is STRING (its symbol), fixed is BYTES (also a decimal: its bytes, with
+ * OTHER_LOGICAL). Where a map has a key twice, the last one counts. Structures are ABSENT. Slices are borrowed from the message or from
+ * the schema. */
 struct bf_avro_field {
     enum bf_avro_kind kind;
     enum bf_avro_logical logical;
@@ -57,7 +58,8 @@ void bf_avro_free(struct bf_avro *a);
 enum bf_avro_fault { BF_AVRO_FAULT_AVRO = 1, BF_AVRO_FAULT_UTF8, BF_AVRO_FAULT_LIMIT };
 
 /* Decode one message, all of it (left-over bytes are a fault). json may be NULL: then only checked and picked. `json` gets one JSON
- * value appended; on failure it is cut back to where it was. `fields` has room for path_count entries. */
+ * value appended; on failure it is cut back to where it was; a JSON that does not fit json->max is a fault of LIMIT like one beyond
+ * json_bytes_max. `fields` has room for path_count entries; on failure all of them are ABSENT. */
 BF_MUST_CHECK enum bf_code bf_avro_decode(const struct bf_avro *a, struct bf_slice bytes, const struct bf_avro_limits *limits,
                                           struct bf_buf *json, struct bf_avro_field *fields, struct bf_err *err);
 

@@ -21,7 +21,8 @@ static int compare_places(const void *a, const void *b, void *context) {
 }
 
 static void best_trim(struct best *best) {
-    qsort_r(best->places, best->count, sizeof *best->places, compare_places, best);
+    if (best->count > 1)
+        qsort_r(best->places, best->count, sizeof *best->places, compare_places, best);
     if (best->count > best->wanted)
         best->count = best->wanted;
 }

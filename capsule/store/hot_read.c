@@ -148,7 +148,8 @@ enum bf_code hot_node(struct hot *h, struct bf_slice node, struct hot_node_topic
     hot_read_end(h, txn);
     if (rc != MDB_SUCCESS)
         return hot_fail(err, rc, "node %.*s", (int)node.len, (const char *)node.data);
-    qsort(topics, found, sizeof *topics, compare_node_topics);
+    if (found > 1)
+        qsort(topics, found, sizeof *topics, compare_node_topics);
     *count = found;
     return BF_OK;
 }

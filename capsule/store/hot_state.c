@@ -81,7 +81,8 @@ static enum bf_code node_state(struct state *s, struct bf_slice node, struct eve
     if (rc == MDB_SUCCESS)
         rc = node_topics(s, node_no, list, s->topics.count, &count);
     enum bf_code code = rc == MDB_SUCCESS ? BF_OK : hot_fail(err, rc, "reading a node");
-    qsort(list, count, sizeof *list, by_name);
+    if (count > 1)
+        qsort(list, count, sizeof *list, by_name);
     for (size_t i = 0; i < count && code == BF_OK; i++)
         code = topic_state(s, node_no, list[i].no, page, err);
     if (list != few)

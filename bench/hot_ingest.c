@@ -1,0 +1,103 @@
+/* How fast the hot store takes events: N events of 200-byte values over M nodes in batches, UUIDv7 ids, 12 partitions, no sync.
+ * Usage: hot_ingest [events] [nodes] [batch] [dir] [sync]. Prints events/s of gathering and committing, and the bytes an event takes. */
+#include "bf_time.h"
+#include "hot.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define PARTITIONS 12
+#define VALUE_BYTES 200
+
+struct bench {
+    long events, nodes, batch;
+    int64_t next[PARTITIONS];
+    uint64_t seed;
+    int64_t gather_us, commit_us;
+};
+
+static uint64_t rnd(uint64_t *state) {
+    *state ^= *state << 13;
+    *state ^= *state >> 7;
+    *state ^= *state << 17;
+    return *state;
+}
+
+static enum bf_code add_one(struct bench *be, struct hot_batch *b, struct bf_err *err) {
+    char node[64], value[VALUE_BYTES];
+    uint64_t r = rnd(&be->seed), n = r % (uint64_t)be->nodes;
+    int len = snprintf(node, sizeof node, "rim:entity:finance:N%06llu", (unsigned long long)n);
+    for (size_t i = 0; i < sizeof value; i += 8) {
+        memcpy(value + i, &r, 8);
+        r = r * 0x5851F42D4C957F2DULL + 1;
+    }
+    int64_t now = bf_time_now_us();
+    int32_t partition = (int32_t)(n % PARTITIONS);
+    struct event ev = {
+        .topic = {"rim.fast-path", 13},
+        .node_id = {node, (size_t)len},
+        .key = {node, (size_t)len},
+        .value = {value, sizeof value},
+        .id = bf_uuid_v7(),
+        .partition = partition,
+        .offset = be->next[partition]++,
+        .event_time_us = now / 1000 * 1000,
+        .kafka_time_us = now,
+        .schema_id = 1,
+    };
+    return hot_batch_event(b, &ev, err);
+}
+
+static enum bf_code run(struct bench *be, struct hot *h, struct bf_err *err) {
+    struct hot_batch *b = NULL;
+    struct hot_commit_result result;
+    enum bf_code code = hot_batch_new(h, &b, err);
+    for (long done = 0; code == BF_OK && done < be->events;) {
+        int64_t start = bf_time_monotonic_us();
+        for (long i = 0; code == BF_OK && i < be->batch && done < be->events; i++, done++)
+            code = add_one(be, b, err);
+        int64_t gathered = bf_time_monotonic_us();
+        if (code == BF_OK)
+            code = hot_batch_commit(b, &result, NULL, NULL, err);
+        be->gather_us += gathered - start;
+        be->commit_us += bf_time_monotonic_us() - gathered;
+    }
+    hot_batch_free(b);
+    return code;
+}
+
+static long arg_of(int argc, char **argv, int i, long deflt) {
+    return argc > i ? atol(argv[i]) : deflt;
+}
+
+int main(int argc, char **argv) {
+    struct bench be = {arg_of(argc, argv, 1, 1000000), arg_of(argc, argv, 2, 5000), arg_of(argc, argv, 3, 20000), {0}, 88172645463325252ULL, 0, 0};
+    const char *dir = argc > 4 ? argv[4] : "/tmp/bf-bench-hot";
+    struct hot_settings settings = {dir, (int64_t)64 << 30, "bench", argc > 5};
+    struct hot_watermarks w;
+    struct hot *h = NULL;
+    struct bf_err err;
+    if (be.events < 1 || be.nodes < 1 || be.batch < 1) {
+        fprintf(stderr, "hot_ingest [events] [nodes] [batch] [dir] [sync]\n");
+        return BF_EXIT_USAGE;
+    }
+    enum bf_code code = hot_destroy(dir, &err);
+    if (code == BF_OK)
+        code = hot_open(&settings, &h, &err);
+    if (code == BF_OK)
+        code = run(&be, h, &err);
+    if (code != BF_OK) {
+        fprintf(stderr, "hot_ingest: %s\n", err.msg);
+        hot_close(h);
+        return BF_EXIT_FAILED;
+    }
+    hot_watermarks(h, &w);
+    printf("events=%ld nodes=%ld batch=%ld events_per_s=%.0f commit_events_per_s=%.0f gather_s=%.3f commit_s=%.3f bytes_per_event=%.0f\n",
+           be.events, be.nodes, be.batch, (double)be.events / (double)(be.gather_us + be.commit_us) * 1e6,
+           (double)be.events / (double)be.commit_us * 1e6, (double)be.gather_us / 1e6, (double)be.commit_us / 1e6,
+           (double)w.bytes_used / (double)be.events);
+    hot_close(h);
+    code = hot_destroy(dir, &err);
+    return code == BF_OK ? BF_EXIT_OK : BF_EXIT_FAILED;
+}

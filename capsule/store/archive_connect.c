@@ -359,7 +359,7 @@ enum bf_code archive_ready(struct archive *a, struct bf_err *err) {
         return bf_fail(err, BF_AGAIN, 0, "PostgreSQL: the connection was lost within a transaction");
     }
     archive_disconnect(a);
-    char seconds[16];
+    char seconds[32];
     snprintf(seconds, sizeof seconds, "%lld", (long long)(a->s.connect_timeout_ms + 999) / 1000);
     const char *keys[] = {"keepalives_idle", "keepalives_interval", "keepalives_count", "tcp_user_timeout", "connect_timeout", "dbname",
                           "application_name", "client_encoding", NULL};

@@ -18,7 +18,7 @@
 
 struct migration {
     int version;
-    char name[128];
+    char name[256];
     char sha256[65];
     char *sql;
 };

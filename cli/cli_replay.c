@@ -22,7 +22,7 @@ struct replay_options {
 /* The first REPLAY_PARAMS rows behind the common ones are query parameters. */
 static const struct bf_setting table[] = {
     CLI_OPTION_ROWS(struct replay_options),
-    PARAM(0, "topic", BF_SETTING_LIST, "Only of these topics (may be repeated)"),
+    PARAM(0, "topic", BF_SETTING_LIST, "Only of these topics"),
     PARAM(1, "node", TEXT, "Only of this node"),
     PARAM(2, "node-prefix", TEXT, "Only of nodes whose id begins so"),
     PARAM(3, "by", TEXT, "The order and what --from and --to mean: event_time (the default) or recorded"),

@@ -295,6 +295,8 @@ static const char *expand(struct map *m, struct bf_buf *into, const char *templa
     return into->failed ? NULL : into->data;
 }
 
+static int64_t floor_div(int64_t a, int64_t b) { return a / b - (a % b < 0); }
+
 /* What every event of the map has: node, id, time, constants. */
 static enum bf_code begin_value(struct map *m, const char *const *fields, const char *column, int64_t time_us, json_t *value,
                                 struct bf_err *err) {
@@ -309,9 +311,9 @@ static enum bf_code begin_value(struct map *m, const char *const *fields, const 
     json_object_foreach(json_object_get(m->json, "constants"), path, constant) bad |= schema_field_set(value, path, json_incref(constant));
     bad |= schema_field_set(value, m->node_path, json_string(node));
     if (id != NULL) bad |= schema_field_set(value, m->id_path, json_string(id));
-    bad |= schema_field_set(value, m->time_path, json_integer(time_us / unit));
+    bad |= schema_field_set(value, m->time_path, json_integer(floor_div(time_us, unit)));
     if (m->repeatable && schema_field(m->schema, "vector_timestamp.ingest_ts_ms") == SCHEMA_FIELD_LONG) {
-        bad |= schema_field_set(value, "vector_timestamp.ingest_ts_ms", json_integer(time_us / 1000));
+        bad |= schema_field_set(value, "vector_timestamp.ingest_ts_ms", json_integer(floor_div(time_us, 1000)));
         bad |= schema_field_set(value, "vector_timestamp.logical_clock", json_integer(0));
     }
     return bad == 0 ? BF_OK : bf_fail(err, BF_INVALID, 0, "its node or id is not UTF-8");

@@ -49,6 +49,16 @@ static enum bf_code new_topic(const char *topic, int partitions, int64_t retenti
     return BF_OK;
 }
 
+/* The mock cluster has no admin API, and librdkafka would wait for a controller until the timeout. */
+static enum bf_code refuse_mock(rd_kafka_t *rk, const char *topic, int timeout_ms, struct bf_err *err) {
+    char *id = rd_kafka_clusterid(rk, timeout_ms);
+
+    if (id == NULL) return bf_rd_fail(err, RD_KAFKA_RESP_ERR__TIMED_OUT, "creating topic %s", topic);
+    bool mock = bf_kafka_is_mock_cluster(id);
+    rd_kafka_mem_free(rk, id);
+    return mock ? bf_rd_fail(err, RD_KAFKA_RESP_ERR__UNSUPPORTED_FEATURE, "creating topic %s at the embedded broker", topic) : BF_OK;
+}
+
 enum bf_code bf_kafka_create_topic(const char *bootstrap, const char *topic, int partitions, int64_t retention_ms, int timeout_ms,
                                    struct bf_err *err) {
     rd_kafka_t *rk = NULL;
@@ -59,6 +69,7 @@ enum bf_code bf_kafka_create_topic(const char *bootstrap, const char *topic, int
     char text[BF_KAFKA_NATIVE_TEXT_MAX];
     enum bf_code code = open_handle(RD_KAFKA_PRODUCER, bootstrap, NULL, &rk, err);
 
+    if (code == BF_OK) code = refuse_mock(rk, topic, timeout_ms, err);
     if (code == BF_OK) code = new_topic(topic, partitions, retention_ms, &made, err);
     if (code != BF_OK) goto done;
     queue = rd_kafka_queue_new(rk);

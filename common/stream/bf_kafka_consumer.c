@@ -130,22 +130,39 @@ static enum bf_code resolve(struct bf_consumer *c, struct bf_tp *tp, int64_t com
     return code;
 }
 
+/* Learn what the group committed, once for each partition: nobody else commits while we hold it, and later, while the group is joining
+ * again, the coordinator's answer would be stuck behind the join. */
+static enum bf_code learn_committed(struct bf_consumer *c, const rd_kafka_topic_partition_list_t *list, struct bf_err *err) {
+    rd_kafka_resp_err_t native = RD_KAFKA_RESP_ERR_NO_ERROR;
+    rd_kafka_topic_partition_list_t *unknown = rd_kafka_topic_partition_list_new(list->cnt);
+
+    for (int i = 0; i < list->cnt; i++) {
+        const rd_kafka_topic_partition_t *e = &list->elems[i];
+        if (bf_parts_find(&c->parts, e->topic, e->partition)->committed != BF_PART_UNKNOWN) continue;
+        rd_kafka_topic_partition_list_add(unknown, e->topic, e->partition);
+    }
+    if (unknown->cnt > 0) native = rd_kafka_committed(c->rk, unknown, ASK_TIMEOUT_MS);
+    for (int i = 0; i < unknown->cnt && native == RD_KAFKA_RESP_ERR_NO_ERROR; i++) {
+        const rd_kafka_topic_partition_t *e = &unknown->elems[i];
+        bf_parts_find(&c->parts, e->topic, e->partition)->committed = e->offset >= 0 ? e->offset : -1;
+    }
+    rd_kafka_topic_partition_list_destroy(unknown);
+    if (native == RD_KAFKA_RESP_ERR_NO_ERROR) return BF_OK;
+    (void)bf_rd_fail(err, native, "committed offsets");
+    return err->code = BF_AGAIN;
+}
+
 /* Ask the caller where the partitions of `list` begin, and write it into the list. */
 static enum bf_code ask_caller(struct bf_consumer *c, rd_kafka_topic_partition_list_t *list, struct bf_err *err) {
-    enum bf_code code = BF_OK;
     size_t count = (size_t)list->cnt;
-    struct bf_tp *tps = calloc(count, sizeof *tps);
+    enum bf_code code = learn_committed(c, list, err);
+    struct bf_tp *tps = code == BF_OK ? calloc(count, sizeof *tps) : NULL;
 
+    if (code != BF_OK) return code;
     if (tps == NULL) return bf_fail(err, BF_NOMEM, 0, "no memory for %zu partitions", count);
-    rd_kafka_resp_err_t native = rd_kafka_committed(c->rk, list, ASK_TIMEOUT_MS);
-    if (native != RD_KAFKA_RESP_ERR_NO_ERROR) {
-        (void)bf_rd_fail(err, native, "committed offsets");
-        code = err->code = BF_AGAIN;
-        goto done;
-    }
     for (size_t i = 0; i < count; i++) {
         const rd_kafka_topic_partition_t *e = &list->elems[i];
-        tps[i] = (struct bf_tp){.topic = e->topic, .partition = e->partition, .offset = e->offset >= 0 ? e->offset : -1};
+        tps[i] = (struct bf_tp){e->topic, e->partition, bf_parts_find(&c->parts, e->topic, e->partition)->committed};
     }
     if (c->calls.assigned != NULL) {
         code = c->calls.assigned(c->calls.ctx, tps, count, err);
@@ -153,10 +170,9 @@ static enum bf_code ask_caller(struct bf_consumer *c, rd_kafka_topic_partition_l
         for (size_t i = 0; i < count; i++) tps[i].offset = BF_CONSUMER_COMMITTED;
     }
     for (size_t i = 0; i < count && code == BF_OK; i++) {
-        code = resolve(c, &tps[i], list->elems[i].offset, err);
+        code = resolve(c, &tps[i], bf_parts_find(&c->parts, tps[i].topic, tps[i].partition)->committed, err);
         if (code == BF_OK) list->elems[i].offset = tps[i].offset;
     }
-done:
     free(tps);
     return code;
 }
@@ -319,6 +335,10 @@ static enum bf_code make_conf(const struct bf_consumer_settings *settings, rd_ka
         {"enable.partition.eof", "true"},
         {"check.crcs", "true"},
         {"partition.assignment.strategy", "cooperative-sticky"},
+        /* How long a killed member's partitions stay with it; heartbeats have a thread of their own. The mock cluster also waits
+         * that long, less a second, in every rebalance. */
+        {"session.timeout.ms", "6000"},
+        {"heartbeat.interval.ms", "1500"},
         {"topic.metadata.refresh.interval.ms", "5000"}, /* new topics of a pattern */
         {"allow.auto.create.topics", "false"},
         {"statistics.interval.ms", "10000"}, /* only with it is the low watermark kept */

@@ -35,6 +35,7 @@ struct bf_part *bf_parts_add(struct bf_parts *parts, const char *topic, int32_t 
     part->partition = partition;
     part->phase = BF_PART_WAITING;
     part->expected = part->seen_once = -1;
+    part->committed = BF_PART_UNKNOWN;
     part->next_in_bucket = parts->buckets[bucket];
     parts->buckets[bucket] = part;
     parts->count++;

@@ -13,6 +13,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+enum { BF_PART_UNKNOWN = -2 };
 enum bf_part_phase { BF_PART_WAITING, BF_PART_READING, BF_PART_IGNORED };
 
 struct bf_part {
@@ -20,6 +21,7 @@ struct bf_part {
     char *topic;
     int32_t partition;
     enum bf_part_phase phase;
+    int64_t committed;   /* by the group when it was given; -1: nothing; BF_PART_UNKNOWN: not asked yet */
     int64_t expected;    /* READING: the next offset to hand out; WAITING with retries > 0: where to read again */
     /* Nothing was read since the position was set, so an offset above `expected` may as well be left over from before: it
      * counts only when reading from `expected` once more gives the same. */

@@ -1,0 +1,216 @@
+/* One small record (struct flight) goes with each message to Kafka and back; its report counts, tells the waiter, and frees it. */
+#include "publish.h"
+
+#include "bf_kafka.h"
+#include "bf_log.h"
+#include "bf_stop.h"
+#include "bf_time.h"
+#include "hold_back.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define WAIT_STEP_MS 10
+#define SAY_EVERY_US 5000000
+#define MOCK_HOLD_BACK_BYTES (INT64_C(3) << 20)
+#define MESSAGE_OVERHEAD_BYTES 24 /* about what a record's own fields take in a batch */
+
+struct publish_waiter {
+    pthread_mutex_t lock;
+    pthread_cond_t done;
+    int64_t waiting, failed;
+    struct bf_err first;
+};
+
+struct flight {
+    struct publish_waiter *waiter; /* NULL: nobody waits */
+    size_t bytes;
+};
+
+struct publish {
+    struct bf_producer *producer;
+    struct hold_back *hold_back; /* NULL: never */
+    char *bootstrap, *topic, *group;
+    int64_t in_flight_max, hold_back_bytes;
+    struct publish_counts counts;
+    pthread_mutex_t lock; /* the two below */
+    bool last_failed;
+    struct bf_err last_err;
+};
+
+/* ---- waiters ---- */
+
+enum bf_code publish_waiter_new(struct publish_waiter **out, struct bf_err *err) {
+    struct publish_waiter *w = calloc(1, sizeof *w);
+
+    if (w == NULL) return bf_fail(err, BF_NOMEM, 0, "no memory for waiting");
+    pthread_mutex_init(&w->lock, NULL);
+    pthread_cond_init(&w->done, NULL);
+    *out = w;
+    return BF_OK;
+}
+
+int64_t publish_waiter_wait(struct publish_waiter *w, struct bf_err *first) {
+    pthread_mutex_lock(&w->lock);
+    while (w->waiting > 0) pthread_cond_wait(&w->done, &w->lock);
+    int64_t failed = w->failed;
+    if (failed > 0) *first = w->first;
+    pthread_mutex_unlock(&w->lock);
+    pthread_mutex_destroy(&w->lock);
+    pthread_cond_destroy(&w->done);
+    free(w);
+    return failed;
+}
+
+static void waiter_more(struct publish_waiter *w, int64_t n) {
+    if (w == NULL) return;
+    pthread_mutex_lock(&w->lock);
+    w->waiting += n;
+    pthread_mutex_unlock(&w->lock);
+}
+
+static void waiter_one_done(struct publish_waiter *w, enum bf_code code, const struct bf_err *err) {
+    if (w == NULL) return;
+    pthread_mutex_lock(&w->lock);
+    if (code != BF_OK && w->failed++ == 0) w->first = *err;
+    if (--w->waiting == 0) pthread_cond_signal(&w->done);
+    pthread_mutex_unlock(&w->lock);
+}
+
+/* ---- reports ---- */
+
+static void on_delivered(void *ctx, void *opaque, enum bf_code code, const struct bf_err *err, int32_t partition, int64_t offset) {
+    struct publish *p = ctx;
+    struct flight *flight = opaque;
+    bool first = false;
+
+    atomic_fetch_add(code == BF_OK ? &p->counts.published : &p->counts.failed, 1);
+    if (p->hold_back != NULL) hold_back_delivered(p->hold_back, partition, code == BF_OK ? offset : -1, flight->bytes);
+    pthread_mutex_lock(&p->lock);
+    first = code != BF_OK && !p->last_failed;
+    p->last_failed = code != BF_OK;
+    if (code != BF_OK) p->last_err = *err;
+    pthread_mutex_unlock(&p->lock);
+    if (first) bf_log_err(BF_LOG_WARN, "delivery_failed", err, "next=count");
+    waiter_one_done(flight->waiter, code, err);
+    free(flight);
+}
+
+bool publish_last_failed(struct publish *p, struct bf_err *err) {
+    pthread_mutex_lock(&p->lock);
+    bool failed = p->last_failed;
+    if (failed) *err = p->last_err;
+    pthread_mutex_unlock(&p->lock);
+    return failed;
+}
+
+/* ---- life ---- */
+
+enum bf_code publish_open(const struct publish_settings *settings, struct publish **out, struct bf_err *err) {
+    enum bf_code code;
+    struct publish *p = calloc(1, sizeof *p);
+
+    if (p == NULL) return bf_fail(err, BF_NOMEM, 0, "no memory for publishing");
+    pthread_mutex_init(&p->lock, NULL);
+    p->bootstrap = strdup(settings->bootstrap);
+    p->topic = strdup(settings->topic);
+    p->group = strdup(settings->hold_back_group);
+    p->in_flight_max = settings->in_flight_max;
+    p->hold_back_bytes = settings->hold_back_bytes;
+    struct bf_producer_settings producer = {.bootstrap = settings->bootstrap,
+                                            .client_id = "perception",
+                                            .linger_ms = settings->linger_ms,
+                                            .delivery_timeout_ms = settings->delivery_timeout_ms,
+                                            .delivered = on_delivered,
+                                            .ctx = p};
+    code = p->bootstrap != NULL && p->topic != NULL && p->group != NULL ? bf_producer_open(&producer, &p->producer, err)
+                                                                        : bf_fail(err, BF_NOMEM, 0, "no memory for publishing");
+    if (code != BF_OK) {
+        publish_close(p);
+        return code;
+    }
+    *out = p;
+    return BF_OK;
+}
+
+void publish_close(struct publish *p) {
+    if (p == NULL) return;
+    bf_producer_close(p->producer);
+    hold_back_free(p->hold_back);
+    pthread_mutex_destroy(&p->lock);
+    free(p->bootstrap);
+    free(p->topic);
+    free(p->group);
+    free(p);
+}
+
+enum bf_code publish_warm(struct publish *p, int timeout_ms, struct bf_err *err) {
+    char *cluster = NULL;
+    enum bf_code code = bf_producer_warm(p->producer, p->topic, timeout_ms, err);
+
+    if (code == BF_OK && p->hold_back_bytes < 0) {
+        code = bf_producer_cluster_id(p->producer, timeout_ms, &cluster, err);
+        if (code != BF_OK) return code;
+        p->hold_back_bytes = bf_kafka_is_mock_cluster(cluster) ? MOCK_HOLD_BACK_BYTES : 0;
+        free(cluster);
+    }
+    if (code == BF_OK && p->hold_back_bytes > 0 && p->hold_back == NULL) {
+        code = hold_back_new(p->bootstrap, p->group, p->topic, p->hold_back_bytes, &p->hold_back, err);
+    }
+    return code;
+}
+
+bool publish_holds_back(const struct publish *p) { return p->hold_back != NULL; }
+struct publish_counts *publish_counts(struct publish *p) { return &p->counts; }
+size_t publish_queued(const struct publish *p) { return bf_producer_queued(p->producer); }
+void publish_poll(struct publish *p, int timeout_ms) { (void)bf_producer_poll(p->producer, timeout_ms); }
+
+void publish_drain(struct publish *p) {
+    while (bf_producer_queued(p->producer) > 0) publish_poll(p, 100);
+}
+
+/* ---- sending ---- */
+
+static void wait_for_group(struct publish *p) {
+    int64_t said_us = bf_time_monotonic_us();
+    bool waited = false;
+
+    while (p->hold_back != NULL && !hold_back_may_send(p->hold_back) && !bf_stop_requested()) {
+        int64_t now_us = bf_time_monotonic_us();
+        waited = true;
+        if (now_us - said_us >= SAY_EVERY_US) {
+            said_us = now_us;
+            bf_log(BF_LOG_WARN, "holding_back", "group=%s bytes=%lld reason=\"the broker forgets what the group has not read\"", p->group,
+                   (long long)hold_back_bytes(p->hold_back));
+        }
+        publish_poll(p, WAIT_STEP_MS);
+    }
+    if (waited) atomic_fetch_add(&p->counts.waits_group, 1);
+}
+
+enum bf_code publish_send(struct publish *p, struct bf_slice key, struct bf_slice value, struct publish_waiter *w, struct bf_err *err) {
+    bool waited = false;
+    enum bf_code code;
+    struct flight *flight = malloc(sizeof *flight);
+
+    if (flight == NULL) return bf_fail(err, BF_NOMEM, 0, "no memory for a signal");
+    *flight = (struct flight){w, key.len + value.len + MESSAGE_OVERHEAD_BYTES};
+    wait_for_group(p);
+    while (bf_producer_queued(p->producer) >= (size_t)p->in_flight_max) {
+        waited = true;
+        publish_poll(p, WAIT_STEP_MS);
+    }
+    waiter_more(w, 1);
+    if (p->hold_back != NULL) hold_back_queued(p->hold_back, flight->bytes);
+    while ((code = bf_producer_send(p->producer, p->topic, -1, key, value, NULL, 0, 0, flight, err)) == BF_AGAIN) {
+        waited = true;
+        publish_poll(p, WAIT_STEP_MS);
+    }
+    if (waited) atomic_fetch_add(&p->counts.waits_full, 1);
+    if (code == BF_OK) return BF_OK;
+    waiter_more(w, -1);
+    if (p->hold_back != NULL) hold_back_delivered(p->hold_back, -1, -1, flight->bytes);
+    free(flight);
+    return code;
+}

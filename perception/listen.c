@@ -8,6 +8,7 @@
 #include "bf_metrics.h"
 #include "bf_settings.h"
 #include "bf_stop.h"
+#include "bf_time.h"
 
 #include <errno.h>
 #include <pthread.h>

@@ -253,8 +253,8 @@ static enum bf_code parse_long(const char *cell, json_int_t *out, struct bf_err 
 }
 
 static enum bf_code set_cell(const struct map *m, json_t *value, const char *path, const char *cell, struct bf_err *err) {
-    double d;
-    json_int_t l;
+    double d = 0;
+    json_int_t l = 0;
     json_t *made = NULL;
     enum bf_code code = BF_OK;
 

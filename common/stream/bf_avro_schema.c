@@ -396,12 +396,15 @@ static void read_logical(const json_t *json, struct avro_type *t) {
 
 static enum bf_code read_named(struct reader *r, const json_t *json, const char *space, enum avro_type_kind kind,
                                const struct avro_type **out) {
-    struct avro_type *t;
-    const struct avro_type *known;
+    struct avro_type *t = NULL;
+    const struct avro_type *known = NULL;
     enum bf_code code = define(r, json, space, kind, &t, &known);
-    if (code != BF_OK || t == NULL) {
-        *out = known;
+    if (code != BF_OK) {
         return code;
+    }
+    if (t == NULL) {
+        *out = known;
+        return BF_OK;
     }
     code = kind == AVRO_T_RECORD ? read_record(r, json, t) : kind == AVRO_T_ENUM ? read_enum(r, json, t) : read_fixed(r, json, t);
     if (code != BF_OK) {

@@ -180,23 +180,24 @@ enum bf_code bf_producer_cluster_id(struct bf_producer *p, int timeout_ms, char 
 /* Keep a handle of the topic, once. */
 static enum bf_code warm_handle(struct bf_producer *p, const char *topic, rd_kafka_topic_t **out, struct bf_err *err) {
     enum bf_code code = BF_OK;
+    rd_kafka_topic_t *handle = NULL;
     struct warm_topic *w;
 
     pthread_mutex_lock(&p->lock);
     for (w = p->warm; w != NULL && strcmp(rd_kafka_topic_name(w->handle), topic) != 0; w = w->next) {}
-    if (w == NULL) {
-        w = calloc(1, sizeof *w);
-        if (w != NULL) w->handle = rd_kafka_topic_new(p->rk, topic, NULL);
-        if (w == NULL || w->handle == NULL) {
-            code = bf_rd_fail(err, w == NULL ? RD_KAFKA_RESP_ERR__INVALID_ARG : rd_kafka_last_error(), "topic %s", topic);
-            free(w);
-        } else {
-            w->next = p->warm;
-            p->warm = w;
-        }
+    if (w != NULL) {
+        handle = w->handle;
+    } else if ((w = calloc(1, sizeof *w)) == NULL) {
+        code = bf_fail(err, BF_NOMEM, 0, "no memory for topic %s", topic);
+    } else if ((handle = rd_kafka_topic_new(p->rk, topic, NULL)) == NULL) {
+        code = bf_rd_fail(err, rd_kafka_last_error(), "topic %s", topic);
+        free(w);
+    } else {
+        *w = (struct warm_topic){.handle = handle, .next = p->warm};
+        p->warm = w;
     }
-    if (code == BF_OK) *out = w->handle;
     pthread_mutex_unlock(&p->lock);
+    if (code == BF_OK) *out = handle;
     return code;
 }
 

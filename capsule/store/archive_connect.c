@@ -94,6 +94,8 @@ enum bf_code archive_fail(struct archive *a, const PGresult *r, const char *doin
         one_line(detail, more, sizeof more);
     /* An answer without a state is libpq's own: the connection is gone. */
     enum bf_code code = archive_sqlstate_code(state);
+    if (state && strcmp(state, ARCHIVE_NO_PARTITION) == 0 && !PQresultErrorField(r, PG_DIAG_CONSTRAINT_NAME))
+        code = BF_AGAIN;
     bf_fail(err, code, 0, "PostgreSQL, %s: %s%s%s", doing, *text ? text : "the connection is gone", *more ? "; " : "", more);
     snprintf(err->sqlstate, sizeof err->sqlstate, "%s", state ? state : "");
     if (code == BF_AGAIN || PQstatus(a->pg) == CONNECTION_BAD)

@@ -6,6 +6,8 @@
 #include "archive_params.h"
 
 #define ARCHIVE_NAME_MAX 64 /* PostgreSQL's identifiers, with the NUL */
+/* A check constraint is named when a row violates it. Without a name it is that no partition takes the row, which is not the row's fault: BF_AGAIN. */
+#define ARCHIVE_NO_PARTITION "23514"
 
 /* Ranges of event time that have a partition, per topic. */
 struct archive_range {

@@ -1,7 +1,8 @@
 /* Migrations: read the folder, compare with what the database says was applied, apply the rest.
  *
  * Phases: read and hash every file; take the advisory lock (one migrator at a time, the others then find the work done); check that what
- * is recorded is exactly a beginning of what the folder has; apply each further file in a transaction of its own that also records it.
+ * is recorded is exactly a beginning of what the folder has (numbers ascend and may leave gaps); apply each further file in a transaction
+ * of its own that also records it.
  */
 #include "archive_internal.h"
 
@@ -115,17 +116,17 @@ static enum bf_code read_folder(const char *dir, struct migrations *m, struct bf
     if (code == BF_OK && m->count == 0)
         code = bf_fail(err, BF_INVALID, 0, "migrations: %s has none", dir);
     qsort(m->all, m->count, sizeof *m->all, by_version);
-    for (size_t i = 0; code == BF_OK && i < m->count; i++)
-        if (m->all[i].version != (int)i + 1)
-            code = bf_fail(err, BF_INVALID, 0, "migrations: %s: %s where number %04zu was expected", dir, m->all[i].name, i + 1);
+    for (size_t i = 1; code == BF_OK && i < m->count; i++)
+        if (m->all[i].version == m->all[i - 1].version)
+            code = bf_fail(err, BF_INVALID, 0, "migrations: %s: %s and %s have the same number", dir, m->all[i - 1].name, m->all[i].name);
     return code;
 }
 
 static enum bf_code check_row(const struct migrations *m, size_t i, int version, struct bf_slice sha, struct bf_slice name, struct bf_err *err) {
-    if (version != (int)i + 1)
-        return bf_fail(err, BF_BROKEN, 0, "the database lacks migration %04zu but has %04d: it is not ours", i + 1, version);
-    if (i >= m->count)
-        return bf_fail(err, BF_BROKEN, 0, "the database has migration %.*s, which this program does not know: it is newer", (int)name.len,
+    if (i < m->count && version > m->all[i].version)
+        return bf_fail(err, BF_BROKEN, 0, "the database lacks migration %s but has %04d: it is not ours", m->all[i].name, version);
+    if (i >= m->count || version < m->all[i].version)
+        return bf_fail(err, BF_BROKEN, 0, "the database has migration %.*s, which this program does not know: a newer one made it", (int)name.len,
                        (const char *)name.data);
     if (!bf_slice_eq(sha, bf_slice_str(m->all[i].sha256)))
         return bf_fail(err, BF_BROKEN, 0, "migration %s is not the one that was applied: its SHA-256 was %.*s and is %s", m->all[i].name,

@@ -340,10 +340,8 @@ enum bf_code archive_write(struct archive *a, const struct bf_uuid *owner, const
         if (code == BF_REJECTED && strcmp(err->sqlstate, "23505") == 0) /* somebody wrote the same id at the same moment */
             code = err->code = BF_AGAIN;
     }
-    if (code == BF_REJECTED && strcmp(err->sqlstate, "23514") == 0) { /* no partition for the row: one that we remember was dropped */
+    if (code == BF_AGAIN && strcmp(err->sqlstate, ARCHIVE_NO_PARTITION) == 0) /* one that we remember was dropped */
         archive_forget_partitions(a);
-        code = err->code = BF_AGAIN;
-    }
     if (code == BF_BROKEN && err->native == 1 && !*err->sqlstate) /* or is it that this very chunk is written already? */
         code = resolve(&w, err);
     return code;

@@ -14,7 +14,7 @@ static void test_migrate__a_second_run_changes_nothing(void **state) {
     fixture_init(&f);
     assert_ok(archive_migrate(f.archive, MIGRATIONS_DIR, &applied, &err));
     assert_int_equal(applied, 0);
-    assert_int_equal(test_pg_number(f.conninfo, "select count(*) - max(version) from capsule.migrations"), 0);
+    assert_true(test_pg_number(f.conninfo, "select count(*) from capsule.migrations") >= 4);
     fixture_fini(&f);
 }
 
@@ -38,22 +38,54 @@ static void test_migrate__an_unknown_newer_one_is_refused(void **state) {
     fixture_fini(&f);
 }
 
+/* A copy of the migrations that a test may add to. */
+static void copy_migrations(char *dir, const char *add) {
+    char command[1024];
+    assert_non_null(mkdtemp(dir));
+    snprintf(command, sizeof command, "cp %s/*.sql %s && cd %s && %s", MIGRATIONS_DIR, dir, dir, add);
+    assert_int_equal(system(command), 0);
+}
+
+static void remove_migrations(const char *dir) {
+    char command[256];
+    snprintf(command, sizeof command, "rm -rf %s", dir);
+    assert_int_equal(system(command), 0);
+}
+
 static void test_migrate__a_failing_file_leaves_nothing_behind(void **state) {
     (void)state;
     struct fixture f;
     int applied = -1;
-    char dir[] = "/tmp/bf-test-migrations-XXXXXX", command[256];
+    char dir[] = "/tmp/bf-test-migrations-XXXXXX";
     fixture_init(&f);
-    assert_non_null(mkdtemp(dir));
-    snprintf(command, sizeof command,
-             "cp %s/*.sql %s && n=$(ls %s | wc -l) && printf 'create table capsule.half ();\\nselect 1/0;' > %s/$(printf '%%04d' $((n + 1)))_bad.sql",
-             MIGRATIONS_DIR, dir, dir, dir);
-    assert_int_equal(system(command), 0);
+    copy_migrations(dir, "printf 'create table capsule.half ();\\nselect 1/0;' > 9000_bad.sql");
     assert_code(BF_BROKEN, archive_migrate(f.archive, dir, &applied, &err));
     assert_null(test_pg_value(f.conninfo, "select to_regclass('capsule.half')::text"));
     assert_ok(archive_migrate(f.archive, MIGRATIONS_DIR, &applied, &err));
-    snprintf(command, sizeof command, "rm -rf %s", dir);
-    assert_int_equal(system(command), 0);
+    remove_migrations(dir);
+    fixture_fini(&f);
+}
+
+/* Numbers may leave gaps, but a file that comes before one that is applied came too late. */
+static void test_migrate__a_gap_is_fine_and_a_late_file_is_not(void **state) {
+    (void)state;
+    struct fixture f;
+    int applied = -1;
+    char dir[] = "/tmp/bf-test-migrations-XXXXXX", late[] = "/tmp/bf-test-migrations-XXXXXX", twice[] = "/tmp/bf-test-migrations-XXXXXX";
+    fixture_init(&f);
+    copy_migrations(dir, "echo 'select 1' > 9000_later.sql");
+    copy_migrations(late, "echo 'select 1' > 9000_later.sql && echo 'select 1' > 8999_late.sql");
+    copy_migrations(twice, "echo 'select 1' > 0001_again.sql");
+    assert_ok(archive_migrate(f.archive, dir, &applied, &err));
+    assert_int_equal(applied, 1);
+    assert_code(BF_BROKEN, archive_migrate(f.archive, late, &applied, &err));
+    assert_code(BF_BROKEN, archive_migrate(f.archive, MIGRATIONS_DIR, &applied, &err)); /* 9000 is not known there */
+    assert_code(BF_INVALID, archive_migrate(f.archive, twice, &applied, &err));
+    assert_ok(archive_migrate(f.archive, dir, &applied, &err));
+    assert_int_equal(applied, 0);
+    remove_migrations(dir);
+    remove_migrations(late);
+    remove_migrations(twice);
     fixture_fini(&f);
 }
 
@@ -253,6 +285,7 @@ int main(void) {
         cmocka_unit_test(test_migrate__a_changed_file_is_refused),
         cmocka_unit_test(test_migrate__an_unknown_newer_one_is_refused),
         cmocka_unit_test(test_migrate__a_failing_file_leaves_nothing_behind),
+        cmocka_unit_test(test_migrate__a_gap_is_fine_and_a_late_file_is_not),
         cmocka_unit_test(test_migrate__many_at_once_apply_each_file_once),
         cmocka_unit_test(test_migrate__two_databases_at_once),
         cmocka_unit_test(test_migrate__another_cluster_is_refused),

@@ -210,6 +210,23 @@ static void test_write__a_refused_row_is_named(void **state) {
     fixture_fini(&f);
 }
 
+/* Retention drops partitions while an archiver remembers them: the same chunk goes in at the next try, with its partition made anew. */
+static void test_write__a_partition_that_was_dropped_is_made_again(void **state) {
+    (void)state;
+    struct fixture f;
+    fixture_init(&f);
+    fixture_take(&f, TOPIC, 0);
+    struct event ev[2] = {fixture_event(&f, TOPIC, 0, 0, 1), fixture_event(&f, TOPIC, 0, 1, 2)};
+    struct hot_chunk first = fixture_chunk(&f, ev, 1), second = fixture_chunk(&f, ev + 1, 1);
+    assert_ok(archive_write(f.archive, &f.owner, &first, &err));
+    test_pg_run(f.conninfo, "drop table capsule.events_rim_fast_path_p20240601;"
+                            " delete from capsule.event_partitions where event_table = 'events_rim_fast_path_p20240601'");
+    assert_code(BF_AGAIN, archive_write(f.archive, &f.owner, &second, &err));
+    assert_ok(archive_write(f.archive, &f.owner, &second, &err));
+    assert_int_equal(rows(&f, "events"), 1);
+    fixture_fini(&f);
+}
+
 static void test_ledger__neighbours_of_one_disposition_become_one(void **state) {
     (void)state;
     struct fixture f;
@@ -505,6 +522,7 @@ int main(void) {
         cmocka_unit_test(test_write__the_same_chunk_again_is_no_failure_and_no_rows),
         cmocka_unit_test(test_write__ids_that_are_there_go_through_staging),
         cmocka_unit_test(test_write__a_refused_row_is_named),
+        cmocka_unit_test(test_write__a_partition_that_was_dropped_is_made_again),
         cmocka_unit_test(test_ledger__neighbours_of_one_disposition_become_one),
         cmocka_unit_test(test_ledger__duplicates_quarantine_and_ids_read_back),
         cmocka_unit_test(test_partitions__times_of_any_year_stay_few),

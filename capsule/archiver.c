@@ -117,13 +117,14 @@ static void fatal(struct archiver *ar, const char *event, const struct bf_err *e
 
 /* ---- how far it goes ---- */
 
+/* Whoever waits for it finds it in the store, too. */
 static void set_through(struct archiver *ar, int64_t through_us) {
+    store_set_archived_through(ar->c->store, through_us);
+    bf_series_set(bf_metrics_series(ar->c->metrics, M_ARCHIVED_THROUGH, NULL, NULL, NULL), (double)through_us / 1e6);
     pthread_mutex_lock(&ar->lock);
     ar->through_us = through_us;
     pthread_cond_broadcast(&ar->changed);
     pthread_mutex_unlock(&ar->lock);
-    store_set_archived_through(ar->c->store, through_us);
-    bf_series_set(bf_metrics_series(ar->c->metrics, M_ARCHIVED_THROUGH, NULL, NULL, NULL), (double)through_us / 1e6);
 }
 
 enum bf_code archiver_wait_through(struct archiver *ar, int64_t recorded_at_us, int64_t timeout_ms) {
@@ -137,9 +138,9 @@ enum bf_code archiver_wait_through(struct archiver *ar, int64_t recorded_at_us, 
     return reached ? BF_OK : BF_AGAIN;
 }
 
-static void count_events(struct archiver *ar) {
+/* `chunk`: as it was written, without what was refused. */
+static void count_events(struct archiver *ar, const struct hot_chunk *chunk) {
     struct bf_series *e2e = bf_metrics_series(ar->c->metrics, M_E2E, "archived", NULL, NULL), *archived = NULL;
-    const struct hot_chunk *chunk = &ar->chunk;
     int64_t now = bf_time_now_us();
     char topic[BF_TOPIC_MAX + 1];
     for (size_t i = 0, end; i < chunk->event_count; i = end) {
@@ -226,8 +227,11 @@ static enum bf_code write_chunk(struct archiver *ar, struct bf_err *err) {
     struct refusal refusal;
     if (code != BF_OK)
         return code;
-    if ((code = archive_write(ar->archive, &ar->owner, &ar->chunk, err)) != BF_REJECTED)
+    if ((code = archive_write(ar->archive, &ar->owner, &ar->chunk, err)) != BF_REJECTED) {
+        if (code == BF_OK)
+            count_events(ar, &ar->chunk);
         return code;
+    }
     refusal_init(&refusal, &ar->chunk);
     while (code == BF_REJECTED) {
         if (err->native < 0 || refusal_add(&refusal, (size_t)err->native, err->msg, err) != BF_OK)
@@ -236,6 +240,8 @@ static enum bf_code write_chunk(struct archiver *ar, struct bf_err *err) {
         bf_series_add(bf_metrics_series(ar->c->metrics, M_RECORDS, refusal.topic, "quarantined", NULL), 1);
         code = archive_write(ar->archive, &ar->owner, &refusal.chunk, err);
     }
+    if (code == BF_OK)
+        count_events(ar, &refusal.chunk);
     refusal_fini(&refusal);
     return code;
 }
@@ -277,7 +283,6 @@ static enum bf_code step(struct archiver *ar, bool *found, struct bf_err *err) {
         return code;
     *found = true;
     ar->fence_losses = 0;
-    count_events(ar);
     set_through(ar, ar->chunk.through_us);
     hint_to_kafka(ar);
     return BF_OK;

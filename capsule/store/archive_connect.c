@@ -90,7 +90,7 @@ enum bf_code archive_fail(struct archive *a, const PGresult *r, const char *doin
     const char *detail = r ? PQresultErrorField(r, PG_DIAG_MESSAGE_DETAIL) : NULL;
     char text[400], more[200] = "";
     one_line(said ? said : r && *PQresultErrorMessage(r) ? PQresultErrorMessage(r) : PQerrorMessage(a->pg), text, sizeof text);
-    if (detail)
+    if (detail && strncmp(detail, "Failing row", strlen("Failing row")) != 0) /* that would be a payload, in a log */
         one_line(detail, more, sizeof more);
     /* An answer without a state is libpq's own: the connection is gone. */
     enum bf_code code = archive_sqlstate_code(state);

@@ -7,6 +7,7 @@
 
 #include "archive.h"
 #include "archiver_refuse.h"
+#include "bf_failpoint.h"
 #include "bf_log.h"
 #include "bf_stop.h"
 #include "bf_time.h"
@@ -282,9 +283,11 @@ static enum bf_code step(struct archiver *ar, bool *found, struct bf_err *err) {
     if (code != BF_OK)
         return code;
     *found = true;
+    bf_failpoint("archive.after-write");
     ar->fence_losses = 0;
     set_through(ar, ar->chunk.through_us);
     hint_to_kafka(ar);
+    bf_failpoint("archive.after-offsets");
     return BF_OK;
 }
 

@@ -2,6 +2,7 @@
  * for its size goes out without its value, and says so. */
 #include "dlq.h"
 
+#include "bf_failpoint.h"
 #include "bf_log.h"
 #include "bf_stop.h"
 #include "bf_time.h"
@@ -143,8 +144,11 @@ static enum bf_code publish(struct dlq *d, int flush_ms, bool *more, struct bf_e
     q.after_us = hot_note_get(d->c->hot, NOTE_THROUGH, 0);
     enum bf_code code = hot_quarantine(d->c->hot, &q, PAGE, &page, &count, &hot_from, err);
     *more = count == PAGE;
-    if (code == BF_OK && count > 0)
+    if (code == BF_OK && count > 0) {
+        bf_failpoint("dlq.before-send");
         code = send_page(d, page, count, flush_ms, err);
+        bf_failpoint("dlq.after-send");
+    }
     if (code == BF_OK && count > 0) {
         hot_note_set(d->c->hot, NOTE_THROUGH, page[count - 1].recorded_at_us);
         for (size_t i = 0; i < count; i++) {

@@ -1,5 +1,6 @@
 #include "evictor.h"
 
+#include "bf_failpoint.h"
 #include "bf_log.h"
 #include "bf_time.h"
 
@@ -27,9 +28,11 @@ enum evictor_pressure evictor_step(struct evictor *e, struct capsule *c, bool st
     bool tight = store_full || percent >= TIGHT_PERCENT;
     size_t evicted = 0;
     struct bf_err err;
+    bf_failpoint("evict.before");
     if (hot_evict(c->hot, evictable_through(c, tight), STEP_RECORDS, &evicted, &err) != BF_OK)
         bf_log_err(BF_LOG_WARN, "evict_failed", &err, "retry_in_ms=1000");
     if (evicted) {
+        bf_failpoint("evict.after");
         bf_series_add(bf_metrics_series(c->metrics, M_EVICTED, NULL, NULL, NULL), evicted);
         e->next_us = evicted == STEP_RECORDS ? now : e->next_us; /* there is more: go on at the next turn */
     }

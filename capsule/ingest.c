@@ -9,6 +9,7 @@
 #include "ingest.h"
 
 #include "archiver.h"
+#include "bf_failpoint.h"
 #include "bf_log.h"
 #include "bf_stop.h"
 #include "bf_time.h"
@@ -160,8 +161,10 @@ static enum bf_code commit(struct ingest *in, struct bf_err *err) {
         return BF_OK;
     struct hot_commit_result done = {0};
     in->committing = true;
+    bf_failpoint("ingest.before-commit");
     enum bf_code code = hot_batch_commit(in->batch, &done, count_row, in, err);
     in->committing = false;
+    bf_failpoint("ingest.after-commit");
     if (code == BF_NOMEM) {
         if (!in->full)
             bf_log_err(BF_LOG_WARN, "hot_store_full", err, "action=pause");

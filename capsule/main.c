@@ -2,6 +2,7 @@
  * the other direction. Every way out has a reason in the log and one of the documented exit codes. */
 #include "api.h"
 #include "archiver.h"
+#include "bf_failpoint.h"
 #include "bf_json.h"
 #include "bf_log.h"
 #include "bf_stop.h"
@@ -230,6 +231,8 @@ int main(int argc, char **argv) {
     char **rest;
     int rest_count, exit_code = 0;
     bf_log_init("capsule", BF_LOG_INFO);
+    if (!bf_failpoints_init())
+        return BF_EXIT_SETTINGS;
     enum bf_code code = bf_settings_load(&capsule_program, argc, argv, &settings, &rest, &rest_count, &exit_code, &err);
     if (code == BF_OK && (code = capsule_settings_check(&settings, &err)) != BF_OK)
         exit_code = BF_EXIT_SETTINGS;

@@ -1,5 +1,6 @@
 #include "recover.h"
 
+#include "bf_failpoint.h"
 #include "bf_log.h"
 #include "bf_time.h"
 
@@ -18,6 +19,7 @@ struct learning {
 static enum bf_code learn_ids(void *ctx, const struct hot_known_id *ids, size_t count, struct bf_err *err) {
     struct learning *l = ctx;
     l->ids += count;
+    bf_failpoint("rebuild.ids");
     int64_t now = bf_time_monotonic_us();
     if (now - l->logged_us > 2000000) {
         bf_log(BF_LOG_INFO, "rebuild_progress", "ids=%llu", (unsigned long long)l->ids);
@@ -51,6 +53,7 @@ enum bf_code recover_rebuild(struct capsule *c, struct archive *a, struct bf_err
         if ((code = hot_set_hot_from(c->hot, newest + 1, err)) != BF_OK)
             return code;
     }
+    bf_failpoint("rebuild.before-mark");
     hot_note_set(c->hot, NOTE_REBUILT, 1);
     if (l.ids)
         bf_log(BF_LOG_INFO, "hot_store_rebuilt", "ids=%llu from=archive", (unsigned long long)l.ids);
@@ -153,6 +156,7 @@ enum bf_code recover_take(struct capsule *c, struct archive *a, struct bf_consum
     if (!taken)
         return bf_fail(err, BF_NOMEM, 0, "no memory to take %zu partitions", count);
     enum bf_code code = archive_take(a, &me, tps, count, taken, err);
+    bf_failpoint("take.after-archive");
     if (code == BF_OK)
         code = hot_batch_new(c->hot, &batch, err);
     for (size_t i = 0; code == BF_OK && i < count; i++) {
@@ -162,6 +166,7 @@ enum bf_code recover_take(struct capsule *c, struct archive *a, struct bf_consum
     }
     if (code == BF_OK)
         code = hot_batch_commit(batch, &done, NULL, NULL, err);
+    bf_failpoint("take.after-hot");
     hot_batch_free(batch);
     free(taken);
     return code;

@@ -6,6 +6,8 @@
  */
 #include "archive_internal.h"
 
+#include "bf_failpoint.h"
+
 #include <dirent.h>
 #include <errno.h>
 #include <openssl/evp.h>
@@ -167,8 +169,10 @@ static enum bf_code apply(struct archive *a, const struct migration *m, struct b
         params_text(&a->params, bf_slice_str(m->sha256));
         code = archive_exec(a, "insert into capsule.migrations (version, name, sha256) values ($1, $2, $3)", "recording a migration", NULL, err);
     }
+    bf_failpoint("migrate.before-commit");
     if (code == BF_OK)
         code = archive_commit(a, &unknown, err);
+    bf_failpoint("migrate.after-commit");
     archive_rollback(a);
     if (code == BF_REJECTED) /* no row of ours is at fault */
         code = err->code = BF_BROKEN;

@@ -9,6 +9,8 @@
  */
 #include "archive_internal.h"
 
+#include "bf_failpoint.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -287,10 +289,12 @@ static enum bf_code beside_events(enum bf_code code, struct bf_err *err) {
 
 static enum bf_code put_all(struct write *w, struct bf_err *err) {
     enum bf_code code = put_fence(w, err);
+    bf_failpoint("archive.after-fence");
     if (code == BF_OK)
         code = put_events(w, err);
     if (code != BF_OK)
         return code;
+    bf_failpoint("archive.after-copy");
     if ((code = put_revisions(w, err)) == BF_OK && (code = archive_nodes_put(w->a, w->chunk->events, w->chunk->event_count, err)) == BF_OK &&
         (code = put_duplicates(w, err)) == BF_OK && (code = put_poisons(w, err)) == BF_OK && (code = put_coverage(w, err)) == BF_OK)
         code = put_through(w, err);
@@ -320,8 +324,10 @@ static enum bf_code transaction(struct write *w, struct bf_err *err) {
     enum bf_code code = archive_begin(w->a, err);
     if (code == BF_OK)
         code = put_all(w, err);
+    bf_failpoint("archive.before-commit");
     if (code == BF_OK)
         code = archive_commit(w->a, &unknown, err);
+    bf_failpoint("archive.after-commit");
     archive_rollback(w->a);
     if (code != BF_OK && unknown)
         code = resolve(w, err);
@@ -332,6 +338,7 @@ static enum bf_code transaction(struct write *w, struct bf_err *err) {
 enum bf_code archive_write(struct archive *a, const struct bf_uuid *owner, const struct hot_chunk *chunk, struct bf_err *err) {
     struct write w = {.a = a, .owner = owner, .chunk = chunk};
     enum bf_code code = archive_ensure(a, chunk->events, chunk->event_count, err);
+    bf_failpoint("archive.after-partitions");
     if (code == BF_OK)
         code = transaction(&w, err);
     if (code == BF_REJECTED && strcmp(err->sqlstate, "23505") == 0) {

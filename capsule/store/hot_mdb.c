@@ -2,6 +2,7 @@
  *
  * Read transactions are kept reset in a pool: renewing one costs no system call and no slot in the reader table. The writer's part of
  * struct hot is published only after mdb_txn_commit() has said yes. */
+#include "bf_failpoint.h"
 #include "hot_internal.h"
 
 #include <errno.h>
@@ -259,7 +260,9 @@ enum bf_code hot_write_end(struct hot *h, MDB_txn *txn, enum bf_code code, const
         node_cache_clear(h->nodes); /* it may name nodes that are now not there */
         mdb_txn_abort(txn);
     } else {
+        bf_failpoint("hot.before-commit");
         rc = mdb_txn_commit(txn);
+        bf_failpoint("hot.after-commit");
     }
     if (code != BF_OK)
         return code;

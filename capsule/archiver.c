@@ -1,6 +1,6 @@
 /* The loop: read a chunk, keep the schemas it needs, write it, tell everybody how far it goes.
  *
- * A chunk is kept and tried again until it is in: PostgreSQL may be away for as long as it likes. Waiting grows from 100 ms to 10 s and is logged
+ * A chunk is kept and tried again until it is in: PostgreSQL may be away for as long as it likes. Waiting grows from 100 ms to archive-retry-max and is logged
  * once for each failure. Kafka's committed offset is set after PostgreSQL's commit and is a hint for lag tools only.
  */
 #include "archiver.h"
@@ -23,7 +23,6 @@
 #define IDLE_WAIT_MS 100
 #define PING_EVERY_US INT64_C(5000000)
 #define BACKOFF_LEAST_MS 100
-#define BACKOFF_MOST_MS 10000
 #define FENCE_TRIES 20
 #define FENCE_WAIT_MS 500
 
@@ -100,8 +99,8 @@ static void came_back(struct archiver *ar) {
 /* False: stop was asked for. */
 static bool wait_for_postgres(struct archiver *ar, const struct bf_err *err) {
     ar->backoff_ms = ar->backoff_ms == 0 ? BACKOFF_LEAST_MS : ar->backoff_ms * 2;
-    if (ar->backoff_ms > BACKOFF_MOST_MS)
-        ar->backoff_ms = BACKOFF_MOST_MS;
+    if (ar->backoff_ms > ar->c->settings->archive_retry_max_ms)
+        ar->backoff_ms = ar->c->settings->archive_retry_max_ms;
     if (strcmp(ar->last_failure, err->msg) != 0)
         bf_log_err(BF_LOG_WARN, "archive_wait", err, "retry_in_ms=%lld", (long long)ar->backoff_ms);
     snprintf(ar->last_failure, sizeof ar->last_failure, "%s", err->msg);
@@ -249,7 +248,9 @@ static enum bf_code write_chunk(struct archiver *ar, struct bf_err *err) {
 
 /* Ingest looks at who owns what and forgets what is not ours any more; then the log is read again. False: give up. */
 static bool fence_lost(struct archiver *ar, const struct bf_err *err) {
-    if (++ar->fence_losses > FENCE_TRIES) {
+    /* Until partitions were given to us again, the archive may say what was before the last stop. */
+    ar->fence_losses = atomic_load(&ar->c->ingesting) || ar->fence_losses == 0 ? ar->fence_losses + 1 : ar->fence_losses;
+    if (ar->fence_losses > FENCE_TRIES) {
         fatal(ar, "fence_lost", err);
         return false;
     }
@@ -274,12 +275,19 @@ static bool go_on_after(struct archiver *ar, enum bf_code code, const struct bf_
 /* *found: a chunk was there and is in the archive now. */
 static enum bf_code step(struct archiver *ar, bool *found, struct bf_err *err) {
     int64_t after_us = ar->through_us; /* only this thread writes it */
+    int64_t recorded_us = store_recorded_through(ar->c->store);
     *found = false;
+    pthread_mutex_lock(&ar->c->tail_lock);
     enum bf_code code = hot_chunk_read(ar->c->hot, after_us, (size_t)ar->c->settings->archive_events_max, CHUNK_BYTES_MAX, &ar->chunk, err);
-    if (code == BF_NOT_FOUND)
-        return BF_OK;
+    bool none = code == BF_NOT_FOUND;
     if (code == BF_OK)
         code = write_chunk(ar, err);
+    pthread_mutex_unlock(&ar->c->tail_lock);
+    if (none) { /* what was recorded till then is archived, also what others recorded before a takeover */
+        if (recorded_us > after_us)
+            set_through(ar, recorded_us);
+        return BF_OK;
+    }
     if (code != BF_OK)
         return code;
     *found = true;

@@ -1,5 +1,6 @@
 #include "recover.h"
 
+#include "archiver.h"
 #include "bf_failpoint.h"
 #include "bf_log.h"
 #include "bf_time.h"
@@ -9,6 +10,7 @@
 
 #define NOTE_REBUILT "rebuilt"
 #define WATERMARK_TIMEOUT_MS 5000
+#define ARCHIVE_WAIT_MS 5000
 
 struct learning {
     struct capsule *c;
@@ -70,16 +72,26 @@ static enum bf_code find_partition(const struct archive_partition *all, size_t c
     return BF_NOT_FOUND;
 }
 
+/* The archiver has no chunk in hand meanwhile: what it read before could still be written though it is forgotten here and will be read again. */
+static enum bf_code forget_tail(struct capsule *c, struct archive *a, const char *topic, int32_t partition, struct bf_err *err) {
+    struct bf_uuid me = hot_instance_id(c->hot);
+    int64_t through;
+    pthread_mutex_lock(&c->tail_lock);
+    enum bf_code code = archive_through(a, &me, &through, err);
+    if (code == BF_OK)
+        code = hot_forget_partition(c->hot, bf_slice_str(topic), partition, through, err);
+    pthread_mutex_unlock(&c->tail_lock);
+    bf_failpoint("take.after-forget");
+    return code;
+}
+
 /* Partitions of ours that somebody else holds in the archive: what we have of them beyond the archive is theirs to record again. */
 enum bf_code recover_reconcile(struct capsule *c, struct archive *a, struct bf_err *err) {
     struct archive_partition *theirs = NULL;
     struct hot_partition *ours = NULL;
     size_t their_count = 0, our_count = 0;
-    int64_t through;
     struct bf_uuid me = hot_instance_id(c->hot);
     enum bf_code code = archive_partitions(a, &theirs, &their_count, err);
-    if (code == BF_OK)
-        code = archive_through(a, &me, &through, err);
     if (code == BF_OK)
         code = hot_partitions(c->hot, &ours, &our_count, err);
     for (size_t i = 0; code == BF_OK && i < our_count; i++) {
@@ -88,63 +100,82 @@ enum bf_code recover_reconcile(struct capsule *c, struct archive *a, struct bf_e
             continue;
         bf_log(BF_LOG_WARN, "partition_tail_forgotten", "topic=%s partition=%d why=\"another instance owns it\"", ours[i].topic,
                ours[i].partition);
-        code = hot_forget_partition(c->hot, bf_slice_str(ours[i].topic), ours[i].partition, through, err);
+        code = forget_tail(c, a, ours[i].topic, ours[i].partition, err);
     }
     free(theirs);
     free(ours);
     return code;
 }
 
-/* Somebody else held it, or nobody says that our tail counts: begin where the archive ends. */
+/* From here on the archive answers for all that was recorded so far: what is only here must be there first. */
+static enum bf_code leave_past_to_archive(struct capsule *c, struct archive *a, struct bf_err *err) {
+    int64_t newest, recorded = 0;
+    if (c->archiver && c->store) {
+        recorded = store_recorded_through(c->store);
+        if (archiver_wait_through(c->archiver, recorded, ARCHIVE_WAIT_MS) != BF_OK)
+            return bf_fail(err, BF_AGAIN, 0, "what is recorded here is not archived yet");
+    }
+    enum bf_code code = archive_newest(a, &newest, err);
+    if (code != BF_OK || newest <= 0)
+        return code;
+    hot_reserve_clock(c->hot, newest);
+    return hot_set_hot_from(c->hot, newest + 1, err);
+}
+
+/* Somebody else recorded it since, or it is new to us: begin where the archive ends. */
 static enum bf_code adopt(struct capsule *c, struct archive *a, const struct bf_tp *tp, bool had, struct bf_err *err) {
     struct bf_slice topic = bf_slice_str(tp->topic);
     struct learning l = {.c = c, .logged_us = bf_time_monotonic_us()};
-    struct bf_uuid me = hot_instance_id(c->hot);
-    int64_t through, newest;
-    enum bf_code code = archive_through(a, &me, &through, err);
-    if (code == BF_OK && had)
-        code = hot_forget_partition(c->hot, topic, tp->partition, through, err);
+    enum bf_code code = had ? forget_tail(c, a, tp->topic, tp->partition, err) : BF_OK;
     if (code == BF_OK)
         code = archive_ids_each(a, topic, tp->partition, learn_ids, &l, err);
     if (code == BF_OK)
         code = archive_intervals_each(a, topic, tp->partition, learn_intervals, &l, err);
-    if (code == BF_OK)
-        code = archive_newest(a, &newest, err);
-    if (code == BF_OK && newest > 0) {
-        hot_reserve_clock(c->hot, newest);
-        code = hot_set_hot_from(c->hot, newest + 1, err);
-    }
-    return code;
+    return code == BF_OK ? leave_past_to_archive(c, a, err) : code;
 }
 
+static enum bf_code older_than_hot(const struct bf_tp *tp, int64_t archived, int64_t ours, struct bf_err *err) {
+    return bf_fail(err, BF_BROKEN, 0,
+                   "%s/%d: the archive ends at offset %lld, but the hot store has dropped records up to %lld because they were archived: the database "
+                   "was restored from an older backup, or is another one. Restore a newer one; or remove the hot store's folder, so that "
+                   "everything is read again from where the archive ends, as far as Kafka still has it",
+                   tp->topic, tp->partition, (long long)archived, (long long)ours);
+}
+
+/* Our tail goes on where the archive ends, or it does not count. The fence lets nobody write but where the archive ends, so equal offsets mean
+ * that nobody wrote in between, whoever held the partition. */
 static enum bf_code begin_offset(struct capsule *c, struct archive *a, struct bf_consumer *consumer, const struct archive_taken *taken,
-                                 struct bf_tp *tp, struct bf_err *err) {
-    struct bf_uuid me = hot_instance_id(c->hot);
-    struct hot_partition hp = {0};
-    enum bf_code code = hot_partition(c->hot, bf_slice_str(tp->topic), tp->partition, &hp, err);
-    if (code != BF_OK && code != BF_NOT_FOUND)
+                                 const struct hot_partition *hp, struct bf_tp *tp, struct bf_err *err) {
+    int64_t high, archived = taken->next_offset, ours = -1;
+    bool had = hp->epoch > 0;
+    enum bf_code code = had ? hot_partition_at(c->hot, bf_slice_str(tp->topic), tp->partition, taken->through_us, &ours, err) : BF_OK;
+    if (code != BF_OK)
         return code;
-    bool had = code == BF_OK && hp.epoch > 0;
-    if (had && taken->previous_epoch < hp.epoch)
-        return bf_fail(err, BF_BROKEN, 0,
-                       "%s/%d: the archive is older than the hot store (epoch %lld < %lld): it was restored from a backup; "
-                       "remove the hot store's folder to rebuild it from the archive",
-                       tp->topic, tp->partition, (long long)taken->previous_epoch, (long long)hp.epoch);
-    if (had && taken->previous_epoch == hp.epoch && memcmp(&taken->previous_owner, &me, sizeof me) == 0) {
-        tp->offset = hp.next_offset;
+    if (had && (archived == ours || (archived < 0 && ours <= hp->first_offset))) {
+        tp->offset = hp->next_offset;
         return BF_OK;
     }
-    if (had || taken->next_offset >= 0)
-        if ((code = adopt(c, a, tp, had, err)) != BF_OK)
+    if (had && archived < ours)
+        return older_than_hot(tp, archived, ours, err);
+    if ((had || archived >= 0) && (code = adopt(c, a, tp, had, err)) != BF_OK)
+        return code;
+    tp->offset = archived;
+    return archived >= 0 ? BF_OK
+                         : bf_consumer_query_watermarks(consumer, tp->topic, tp->partition, WATERMARK_TIMEOUT_MS, &tp->offset, &high, err);
+}
+
+/* What the hot store says of each partition; epoch 0: nothing. */
+static enum bf_code look_at_hot(struct capsule *c, const struct bf_tp *tps, size_t count, struct hot_partition *hps, int64_t *epochs,
+                                struct bf_err *err) {
+    for (size_t i = 0; i < count; i++) {
+        enum bf_code code = hot_partition(c->hot, bf_slice_str(tps[i].topic), tps[i].partition, &hps[i], err);
+        if (code == BF_NOT_FOUND)
+            hps[i] = (struct hot_partition){.epoch = 0};
+        else if (code != BF_OK)
             return code;
-    tp->offset = taken->next_offset;
-    if (tp->offset < 0) {
-        int64_t high;
-        code = bf_consumer_query_watermarks(consumer, tp->topic, tp->partition, WATERMARK_TIMEOUT_MS, &tp->offset, &high, err);
-    } else {
-        code = BF_OK;
+        epochs[i] = hps[i].epoch;
     }
-    return code;
+    return BF_OK;
 }
 
 enum bf_code recover_take(struct capsule *c, struct archive *a, struct bf_consumer *consumer, struct bf_tp *tps, size_t count,
@@ -152,15 +183,20 @@ enum bf_code recover_take(struct capsule *c, struct archive *a, struct bf_consum
     struct bf_uuid me = hot_instance_id(c->hot);
     struct hot_batch *batch = NULL;
     struct hot_commit_result done;
-    struct archive_taken *taken = calloc(count ? count : 1, sizeof *taken);
-    if (!taken)
-        return bf_fail(err, BF_NOMEM, 0, "no memory to take %zu partitions", count);
-    enum bf_code code = archive_take(a, &me, tps, count, taken, err);
+    struct archive_taken *taken = calloc(count + 1, sizeof *taken);
+    struct hot_partition *hps = calloc(count + 1, sizeof *hps);
+    int64_t *epochs = calloc(count + 1, sizeof *epochs);
+    bool room = taken && hps && epochs;
+    enum bf_code code = room ? BF_OK : bf_fail(err, BF_NOMEM, 0, "no memory to take %zu partitions", count);
+    if (code == BF_OK)
+        code = look_at_hot(c, tps, count, hps, epochs, err);
+    if (code == BF_OK)
+        code = archive_take_above(a, &me, tps, epochs, count, taken, err);
     bf_failpoint("take.after-archive");
     if (code == BF_OK)
         code = hot_batch_new(c->hot, &batch, err);
     for (size_t i = 0; code == BF_OK && i < count; i++) {
-        code = begin_offset(c, a, consumer, &taken[i], &tps[i], err);
+        code = begin_offset(c, a, consumer, &taken[i], &hps[i], &tps[i], err);
         if (code == BF_OK)
             code = hot_batch_partition(batch, bf_slice_str(tps[i].topic), tps[i].partition, taken[i].epoch, tps[i].offset, err);
     }
@@ -169,5 +205,7 @@ enum bf_code recover_take(struct capsule *c, struct archive *a, struct bf_consum
     bf_failpoint("take.after-hot");
     hot_batch_free(batch);
     free(taken);
+    free(hps);
+    free(epochs);
     return code;
 }

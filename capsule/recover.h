@@ -3,10 +3,11 @@
  *
  *   hot store new or lost          recover_rebuild: ids, nodes, ledger, schemas from the archive; reads go to the archive
  *   partition given to us          recover_take: raises the epoch; decides where to begin
- *     hot knows the epoch before     goes on at hot's next offset, its unarchived tail is valid
- *     somebody else held it since    forgets the tail, learns the ids, goes on at the archive's next offset
+ *     the archive ends where our     goes on at hot's next offset; the tail is valid. So it is after a restart, and after a restore of an
+ *     unarchived tail begins         older backup as long as all that the database forgot is still hot: it is archived again
+ *     the archive ends beyond that   somebody else wrote: forgets the tail, learns the ids, goes on at the archive's next offset
+ *     the archive ends before that   BF_BROKEN: it was restored from a backup older than what hot still has
  *     nobody ever held it            the log's beginning
- *     the archive is behind hot      BF_BROKEN: it was restored from an older backup
  *   a fence that does not hold     recover_reconcile: forgets the tails of partitions that others own now
  */
 #ifndef RECOVER_H

@@ -28,6 +28,8 @@ static const struct bf_setting table[] = {
      "Write {\"http\":…} here when serving"},
     {"archive-pool-max", BF_SETTING_INT, F(archive_pool_max), "4", 1, 1000, false, false, "connections",
      "PostgreSQL connections for reading"},
+    {"archive-retry-max", BF_SETTING_MS, F(archive_retry_max_ms), "10s", 100, 3600000, false, false, "ms",
+     "While PostgreSQL is away it is tried again after 100 ms, then after twice as long each time, up to this"},
     {"hot-bytes-max", BF_SETTING_BYTES, F(hot_bytes_max), "16GiB", 64 * MIB, 16384 * GIB, false, false, "bytes",
      "The most the hot store may hold; when it is full and nothing can be evicted, fetching pauses"},
     {"hot-age", BF_SETTING_MS, F(hot_age_ms), "7d", 1000, INT64_C(315360000000), false, false, "ms",

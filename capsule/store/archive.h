@@ -52,9 +52,13 @@ struct archive_taken {
     int64_t epoch, next_offset; /* next_offset -1: never archived */
     struct bf_uuid previous_owner;
     int64_t previous_epoch;     /* 0: none */
+    int64_t through_us;         /* how far this owner's log is archived, as of the moment of taking; 0: nothing */
 };
 BF_MUST_CHECK enum bf_code archive_take(struct archive *a, const struct bf_uuid *owner, const struct bf_tp *tps, size_t count,
                                         struct archive_taken *out, struct bf_err *err);
+/* The same; each new epoch also lies above least_epochs[i] (NULL: none): a database that was restored from a backup has forgotten some. */
+BF_MUST_CHECK enum bf_code archive_take_above(struct archive *a, const struct bf_uuid *owner, const struct bf_tp *tps, const int64_t *least_epochs,
+                                              size_t count, struct archive_taken *out, struct bf_err *err);
 
 /* Write one chunk in one transaction: rows by COPY, duplicates, quarantine, coverage, and every partition's next_offset fenced by
  * (owner, epoch, offset_before). Also archived_through of this owner. BF_BROKEN with sqlstate "" and native 1: the fence was lost, nothing was written.

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void tps_params(struct params *p, const struct bf_uuid *owner, const struct bf_tp *tps, size_t count) {
+static void tps_params(struct params *p, const struct bf_uuid *owner, const struct bf_tp *tps, const int64_t *least_epochs, size_t count) {
     params_clear(p);
     params_array(p, PG_TEXT_ARRAY);
     for (size_t i = 0; i < count; i++)
@@ -15,8 +15,13 @@ static void tps_params(struct params *p, const struct bf_uuid *owner, const stru
     for (size_t i = 0; i < count; i++)
         params_array_int4(p, tps[i].partition);
     params_array_end(p);
-    if (owner)
-        params_uuid(p, owner);
+    if (!owner)
+        return;
+    params_uuid(p, owner);
+    params_array(p, PG_INT8_ARRAY);
+    for (size_t i = 0; i < count; i++)
+        params_array_int8(p, least_epochs ? least_epochs[i] : 0);
+    params_array_end(p);
 }
 
 /* Takers of overlapping sets meet in one order: that of the rows' key. */
@@ -28,27 +33,48 @@ static const char *const held_sql =
     " join unnest($1::text[], $2::int[]) with ordinality as t (topic, part, i) on s.topic = t.topic and s.kafka_partition = t.part"
     " order by s.topic, s.kafka_partition for update of s";
 static const char *const take_sql =
-    "update capsule.partition_state s set owner = $3, epoch = s.epoch + 1, taken_at = now()"
-    " from unnest($1::text[], $2::int[]) as t (topic, part) where s.topic = t.topic and s.kafka_partition = t.part";
+    "update capsule.partition_state s set owner = $3, epoch = greatest(s.epoch, t.least) + 1, taken_at = now()"
+    " from unnest($1::text[], $2::int[], $4::bigint[]) as t (topic, part, least) where s.topic = t.topic and s.kafka_partition = t.part";
+/* After the rows above are locked: whatever this owner was archiving of them has ended. */
+static const char *const sign_in_sql =
+    "insert into capsule.instances (owner) values ($1) on conflict (owner) do update set last_seen_at = now() returning archived_through";
 
-static enum bf_code read_held(struct archive *a, size_t count, struct archive_taken *taken, struct bf_err *err) {
+static enum bf_code read_held(struct archive *a, const int64_t *least_epochs, size_t count, struct archive_taken *taken, struct bf_err *err) {
     PGresult *r = NULL;
     enum bf_code code = archive_exec(a, held_sql, "looking at who holds the partitions", &r, err);
     if (code == BF_OK && (size_t)PQntuples(r) != count)
         code = bf_fail(err, BF_INVALID, 0, "%zu partitions to take, %d found: one is named twice", count, PQntuples(r));
     for (int row = 0; code == BF_OK && row < PQntuples(r); row++) {
-        struct archive_taken *t = &taken[pg_int8(r, row, 0) - 1];
+        size_t i = (size_t)pg_int8(r, row, 0) - 1;
+        struct archive_taken *t = &taken[i];
+        int64_t least = least_epochs ? least_epochs[i] : 0;
         pg_uuid(r, row, 1, &t->previous_owner);
         t->previous_epoch = pg_int8(r, row, 2);
-        t->epoch = t->previous_epoch + 1;
+        t->epoch = (t->previous_epoch > least ? t->previous_epoch : least) + 1;
         t->next_offset = pg_int8(r, row, 3);
     }
     PQclear(r);
     return code;
 }
 
+static enum bf_code sign_in(struct archive *a, const struct bf_uuid *owner, size_t count, struct archive_taken *taken, struct bf_err *err) {
+    PGresult *r = NULL;
+    params_clear(&a->params);
+    params_uuid(&a->params, owner);
+    enum bf_code code = archive_exec(a, sign_in_sql, "signing in", &r, err);
+    for (size_t i = 0; code == BF_OK && i < count; i++)
+        taken[i].through_us = PQgetisnull(r, 0, 0) ? 0 : pg_time(r, 0, 0);
+    PQclear(r);
+    return code;
+}
+
 enum bf_code archive_take(struct archive *a, const struct bf_uuid *owner, const struct bf_tp *tps, size_t count, struct archive_taken *out,
                           struct bf_err *err) {
+    return archive_take_above(a, owner, tps, NULL, count, out, err);
+}
+
+enum bf_code archive_take_above(struct archive *a, const struct bf_uuid *owner, const struct bf_tp *tps, const int64_t *least_epochs, size_t count,
+                                struct archive_taken *out, struct bf_err *err) {
     bool unknown;
     if (count == 0)
         return BF_OK;
@@ -58,18 +84,15 @@ enum bf_code archive_take(struct archive *a, const struct bf_uuid *owner, const 
     enum bf_code code = archive_begin(a, err);
     if (code != BF_OK)
         goto done;
-    tps_params(&a->params, NULL, tps, count);
+    tps_params(&a->params, NULL, tps, NULL, count);
     if ((code = archive_exec(a, make_sql, "taking partitions", NULL, err)) != BF_OK)
         goto done;
-    if ((code = read_held(a, count, taken, err)) != BF_OK)
+    if ((code = read_held(a, least_epochs, count, taken, err)) != BF_OK)
         goto done;
-    tps_params(&a->params, owner, tps, count);
+    tps_params(&a->params, owner, tps, least_epochs, count);
     if ((code = archive_exec(a, take_sql, "taking partitions", NULL, err)) != BF_OK)
         goto done;
-    params_clear(&a->params);
-    params_uuid(&a->params, owner);
-    code = archive_exec(a, "insert into capsule.instances (owner) values ($1) on conflict (owner) do update set last_seen_at = now()",
-                        "signing in", NULL, err);
+    code = sign_in(a, owner, count, taken, err);
     if (code == BF_OK)
         code = archive_commit(a, &unknown, err); /* unknown: the caller takes again, which raises the epoch once more */
     if (code == BF_OK)

@@ -136,6 +136,10 @@ struct hot_partition {
 };
 BF_MUST_CHECK enum bf_code hot_partitions(struct hot *h, struct hot_partition **out, size_t *count, struct bf_err *err); /* free() */
 BF_MUST_CHECK enum bf_code hot_partition(struct hot *h, struct bf_slice topic, int32_t partition, struct hot_partition *out, struct bf_err *err);
+/* Where the partition stood when everything up to through_us was recorded and nothing after it: what an archive that holds as much must say.
+ * BF_NOT_FOUND: it is not known here. */
+BF_MUST_CHECK enum bf_code hot_partition_at(struct hot *h, struct bf_slice topic, int32_t partition, int64_t through_us, int64_t *next_offset,
+                                            struct bf_err *err);
 /* Intervals of one partition in order, from offset `from` on; merged where neighbours have one disposition. topic is borrowed from the argument. */
 BF_MUST_CHECK enum bf_code hot_coverage(struct hot *h, struct bf_slice topic, int32_t partition, int64_t from, size_t limit,
                                         struct interval *out, size_t *count, struct bf_err *err);

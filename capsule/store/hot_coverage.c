@@ -90,6 +90,54 @@ enum bf_code hot_partition(struct hot *h, struct bf_slice topic, int32_t partiti
     return BF_OK;
 }
 
+/* The first commit after through_us that touched the partition says where it stood before. */
+static int find_before(struct hot *h, MDB_txn *txn, uint32_t topic_no, int32_t partition, int64_t through_us, int64_t *next_offset) {
+    struct hot_key start = key_recorded(through_us < 0 ? 0 : through_us + 1);
+    MDB_val key = key_val(&start), value;
+    MDB_cursor *cur;
+    bool found = false;
+    int rc = mdb_cursor_open(txn, h->db[DB_COMMITS], &cur);
+    if (rc != MDB_SUCCESS)
+        return rc;
+    rc = mdb_cursor_get(cur, &key, &value, MDB_SET_RANGE);
+    for (; rc == MDB_SUCCESS && !found; rc = mdb_cursor_get(cur, &key, &value, MDB_NEXT)) {
+        struct commit_row head;
+        if (value.mv_size < sizeof head)
+            return mdb_cursor_close(cur), MDB_CORRUPTED;
+        memcpy(&head, value.mv_data, sizeof head);
+        const char *at = (const char *)value.mv_data + sizeof head;
+        for (uint32_t i = 0; i < head.partitions && !found; i++, at += sizeof(struct commit_partition)) {
+            struct commit_partition part;
+            memcpy(&part, at, sizeof part);
+            found = part.topic_no == topic_no && part.partition == partition;
+            *next_offset = found ? part.offset_before : *next_offset;
+        }
+    }
+    mdb_cursor_close(cur);
+    return rc == MDB_NOTFOUND ? MDB_SUCCESS : rc;
+}
+
+enum bf_code hot_partition_at(struct hot *h, struct bf_slice topic, int32_t partition, int64_t through_us, int64_t *next_offset,
+                              struct bf_err *err) {
+    struct partition_row row;
+    uint32_t topic_no;
+    MDB_txn *txn;
+    if (!hot_topic_find(h, topic, &topic_no))
+        return bf_fail(err, BF_NOT_FOUND, 0, "no partition of %.*s is known", (int)topic.len, (const char *)topic.data);
+    enum bf_code code = hot_read_begin(h, &txn, err);
+    if (code != BF_OK)
+        return code;
+    struct hot_key key = key_pair(topic_no, (uint32_t)partition);
+    int rc = hot_get(txn, h->db[DB_PARTITIONS], &key, &row, sizeof row);
+    if (rc == MDB_SUCCESS)
+        rc = find_before(h, txn, topic_no, partition, through_us, &row.next_offset);
+    hot_read_end(h, txn);
+    if (rc != MDB_SUCCESS)
+        return hot_fail(err, rc, "partition %d of %.*s", partition, (int)topic.len, (const char *)topic.data);
+    *next_offset = row.next_offset;
+    return BF_OK;
+}
+
 static int read_coverage(struct hot *h, MDB_txn *txn, struct interval *out, uint32_t topic_no, int64_t from, size_t limit, size_t *count) {
     struct interval first = *out; /* carries topic and partition */
     struct hot_key prefix = key_pair(topic_no, (uint32_t)first.partition), start = key_offset(topic_no, first.partition, from < 0 ? 0 : from);

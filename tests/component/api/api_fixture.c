@@ -342,6 +342,22 @@ bool fx_replaced(const struct fx *f, size_t i, int64_t known_by_us) {
     return false;
 }
 
+const struct told *fx_state_of(const struct fx *f, const char *node, const char *topic, int64_t as_of_us, int64_t known_by_us) {
+    const struct told *best = NULL;
+    for (size_t i = 0; i < f->committed; i++) {
+        const struct told *t = &f->told[i];
+        if (t->disposition != DISPOSITION_STORED || t->event_time_us > as_of_us || t->recorded_at_us > known_by_us ||
+            strcmp(t->node, node) != 0 || strcmp(t->topic, topic) != 0 || fx_replaced(f, i, known_by_us)) {
+            continue;
+        }
+        if (!best || t->event_time_us > best->event_time_us ||
+            (t->event_time_us == best->event_time_us && t->recorded_at_us > best->recorded_at_us)) {
+            best = t;
+        }
+    }
+    return best;
+}
+
 size_t fx_pages(struct fx *f, const char *path, void (*each)(void *ctx, const json_t *ev), void *ctx) {
     char next[2048] = "";
     size_t count = 0;

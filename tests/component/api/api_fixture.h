@@ -76,6 +76,9 @@ int64_t fx_time(const json_t *obj, const char *key);
 void fx_check_event(const json_t *ev, const struct told *t);
 /* Is told[i] replaced by a revision known by then? */
 bool fx_replaced(const struct fx *f, size_t i, int64_t known_by_us);
+/* What the state of a node in a topic must be, by looking at everything: the newest in (event_time, recorded_at) that no revision known by then
+ * replaces; NULL: none. */
+const struct told *fx_state_of(const struct fx *f, const char *node, const char *topic, int64_t as_of_us, int64_t known_by_us);
 
 /* Follow `next` from this path (with its query) to the end; calls each() for every event; returns how many. */
 size_t fx_pages(struct fx *f, const char *path, void (*each)(void *ctx, const json_t *ev), void *ctx);

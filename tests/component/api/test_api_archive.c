@@ -1,5 +1,5 @@
 /* Both tiers as one: real LMDB, real PostgreSQL. The bytes of an answer are the same before, while and after its events leave the hot store. */
-#include "api_fixture.h"
+#include "api_archive.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -18,8 +18,7 @@ static struct fx fx;
 #define F (&fx)
 
 static char pg_dir[64], conninfo[512];
-static struct archive *archive;
-static struct bf_uuid owner;
+static struct fx_archive side;
 
 static int run(const char *fmt, ...) {
     char command[1024];
@@ -29,13 +28,6 @@ static int run(const char *fmt, ...) {
     va_end(args);
     return system(command);
 }
-
-#define OK(call)                                                                                                                     \
-    do {                                                                                                                             \
-        if ((call) != BF_OK) {                                                                                                       \
-            fail_msg("%s: %s", #call, fx.err.msg);                                                                                   \
-        }                                                                                                                            \
-    } while (0)
 
 static void start_postgres(void) {
     strcpy(pg_dir, "/tmp/bf-api-pg-XXXXXX");
@@ -50,58 +42,11 @@ static void start_postgres(void) {
     fclose(f);
 }
 
-/* Hold the partitions in both stores, as ingest does at assignment. */
-static void take_partitions(void) {
-    struct bf_tp tps[12];
-    struct archive_taken taken[12];
-    size_t count = 0;
-    for (int32_t p = 0; p < 6; p++) {
-        tps[count++] = (struct bf_tp){FAST, p, 0};
-        tps[count++] = (struct bf_tp){REFLEX, p, 0};
-    }
-    OK(archive_take(archive, &owner, tps, count, taken, &fx.err));
-    for (size_t i = 0; i < count; i++) {
-        OK(hot_batch_partition(fx.batch, bf_slice_str(tps[i].topic), tps[i].partition, taken[i].epoch, 0, &fx.err));
-    }
-    struct hot_commit_result result;
-    OK(hot_batch_commit(fx.batch, &result, NULL, NULL, &fx.err));
-}
-
-static void archive_all(void) {
-    struct hot_chunk chunk = {0};
-    int64_t after = 0;
-    OK(archive_through(archive, &owner, &after, &fx.err));
-    for (;;) {
-        enum bf_code code = hot_chunk_read(fx.capsule.hot, after, 97, 1 << 20, &chunk, &fx.err);
-        if (code == BF_NOT_FOUND) {
-            break;
-        }
-        assert_int_equal(code, BF_OK);
-        OK(archive_write(archive, &owner, &chunk, &fx.err));
-        after = chunk.through_us;
-        store_set_archived_through(fx.capsule.store, after);
-    }
-    hot_chunk_fini(&chunk);
-    assert_int_equal(after, store_recorded_through(fx.capsule.store));
-}
-
 static int setup(void **state) {
     (void)state;
     start_postgres();
     fx_open(F, conninfo);
-    const struct archive_settings settings = {.conninfo = conninfo, .application = "test", .topics = fx.topics,
-                                              .schemas = fx.capsule.schemas, .connect_timeout_ms = 5000,
-                                              .statement_timeout_ms = 20000};
-    int applied = 0;
-    owner = hot_instance_id(fx.capsule.hot);
-    OK(archive_open(&settings, &archive, &fx.err));
-    OK(archive_migrate(archive, BF_SOURCE_DIR "/migrations", &applied, &fx.err));
-    OK(archive_bind_cluster(archive, "test", &fx.err));
-    OK(archive_schema_put(archive, SCHEMA_FAST, bf_slice_str("AVRO"), bf_slice_str(bf_topics_find(fx.topics, FAST)->schema_json),
-                          bf_slice_str("[]"), FAST, &fx.err));
-    OK(archive_schema_put(archive, SCHEMA_REFLEX, bf_slice_str("AVRO"), bf_slice_str(bf_topics_find(fx.topics, REFLEX)->schema_json),
-                          bf_slice_str("[]"), REFLEX, &fx.err));
-    take_partitions();
+    fx_archive_open(&side, F, conninfo);
     fx_fill(F, EVENTS, 1234);
     for (int i = 0; i < 10; i++) { /* sent twice: duplicates */
         fx_put(F, FAST, 0, fx_node(1), "twice", INT64_C(1700000000000000), 1, NULL, NULL);
@@ -113,7 +58,7 @@ static int setup(void **state) {
 
 static int teardown(void **state) {
     (void)state;
-    archive_close(archive);
+    fx_archive_close(&side);
     fx_close(F);
     run("%s/tools/postgres stop %s >/dev/null", BF_SOURCE_DIR, pg_dir);
     run("rm -rf %s", pg_dir);
@@ -203,7 +148,7 @@ static void test_answers__are_the_same_bytes_whichever_tier_they_come_from(void 
     pthread_t evictor;
     size_t rounds = 0;
     keep_all();
-    archive_all();
+    fx_archive_all(&side, F);
     check_kept("archived, all hot");
     assert_int_equal(pthread_create(&evictor, NULL, evict_on, NULL), 0);
     while (!atomic_load(&evicted_all)) {
@@ -222,29 +167,13 @@ static void test_answers__are_the_same_bytes_whichever_tier_they_come_from(void 
 
 /* ---- the tiers disagree on purpose: what is hot replaces what is archived ---- */
 
-static const struct told *brute_force(const char *node, const char *topic, int64_t as_of, int64_t known_by) {
-    const struct told *best = NULL;
-    for (size_t i = 0; i < fx.committed; i++) {
-        const struct told *t = &fx.told[i];
-        if (t->disposition != DISPOSITION_STORED || strcmp(t->node, node) != 0 || strcmp(t->topic, topic) != 0 ||
-            t->event_time_us > as_of || t->recorded_at_us > known_by || fx_replaced(F, i, known_by)) {
-            continue;
-        }
-        if (!best || t->event_time_us > best->event_time_us ||
-            (t->event_time_us == best->event_time_us && t->recorded_at_us > best->recorded_at_us)) {
-            best = t;
-        }
-    }
-    return best;
-}
-
 static void check_state(const char *node, int64_t as_of, int64_t known_by) {
     static const char *const topics[] = {REFLEX, FAST};
     json_t *answer = fx_json(F, "/v1/nodes/%s/state?as_of=%lld&known_by=%lld", node, (long long)as_of, (long long)known_by);
     json_t *states = json_object_get(answer, "states");
     size_t at = 0;
     for (size_t k = 0; k < 2; k++) {
-        const struct told *t = brute_force(node, topics[k], as_of, known_by);
+        const struct told *t = fx_state_of(F, node, topics[k], as_of, known_by);
         if (t) {
             assert_true(at < json_array_size(states));
             fx_check_event(json_array_get(states, at++), t);
@@ -261,7 +190,7 @@ static void check_world(int64_t as_of, int64_t known_by) {
     size_t at = 0;
     for (size_t n = 0; n < 17; n++) {
         for (size_t k = 0; k < 2; k++) {
-            const struct told *t = brute_force(fx_node(n), topics[k], as_of, known_by);
+            const struct told *t = fx_state_of(F, fx_node(n), topics[k], as_of, known_by);
             if (t) {
                 assert_true(at < json_array_size(states));
                 fx_check_event(json_array_get(states, at++), t);

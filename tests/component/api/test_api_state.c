@@ -27,27 +27,10 @@ static int teardown(void **state) {
     return 0;
 }
 
-/* The newest in (event_time, recorded_at) that is not replaced; NULL: none. */
-static const struct told *brute_force(const char *node, const char *topic, int64_t as_of, int64_t known_by) {
-    const struct told *best = NULL;
-    for (size_t i = 0; i < fx.committed; i++) {
-        const struct told *t = &fx.told[i];
-        if (t->disposition != DISPOSITION_STORED || strcmp(t->node, node) != 0 || strcmp(t->topic, topic) != 0 ||
-            t->event_time_us > as_of || t->recorded_at_us > known_by || fx_replaced(F, i, known_by)) {
-            continue;
-        }
-        if (!best || t->event_time_us > best->event_time_us ||
-            (t->event_time_us == best->event_time_us && t->recorded_at_us > best->recorded_at_us)) {
-            best = t;
-        }
-    }
-    return best;
-}
-
 static void check_states(const json_t *states, const char *node, const char *topic, int64_t as_of, int64_t known_by, size_t *at) {
     static const char *const topics[] = {REFLEX, FAST}; /* in name order */
     for (size_t k = 0; k < 2; k++) {
-        const struct told *t = topic && strcmp(topic, topics[k]) != 0 ? NULL : brute_force(node, topics[k], as_of, known_by);
+        const struct told *t = topic && strcmp(topic, topics[k]) != 0 ? NULL : fx_state_of(F, node, topics[k], as_of, known_by);
         if (t) {
             assert_true(*at < json_array_size(states));
             fx_check_event(json_array_get(states, (*at)++), t);

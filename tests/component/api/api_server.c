@@ -1,0 +1,47 @@
+/* A CAPSULE with known data, for clients that nobody here wrote: prints its address and serves until its standard input ends. A third of the data
+ * has left the hot store, so both tiers answer. */
+#include "api_archive.h"
+#include "bf_log.h"
+#include "test_pg.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+static void serve(void **state) {
+    static struct fx fx;
+    struct fx_archive side;
+    char *conninfo = test_pg_database(), byte;
+    (void)state;
+    fx_open(&fx, conninfo);
+    fx_archive_open(&side, &fx, conninfo);
+    fx_fill(&fx, 400, 99);
+    int64_t evict_through_us = fx_newest(&fx);
+    fx_fill(&fx, 800, 7);
+    fx_put(&fx, FAST, 0, EURUSD, "order-17", INT64_C(1717236000000000), 1.0852, "trace-1", "order-16");
+    fx_put(&fx, FAST, 0, EURUSD, "0190c0de-0000-7000-8000-000000000001", INT64_C(1717236000001000), 1.0853, NULL, NULL);
+    for (int i = 0; i < 20; i++) {
+        fx_put_poison(&fx, FAST, 3, i % 2 ? POISON_AVRO : POISON_SCHEMA, 1 + i % 3);
+    }
+    fx_commit(&fx);
+    fx_archive_all(&side, &fx);
+    fx_archive_evict(&fx, evict_through_us);
+    printf("http://127.0.0.1:%d\n", api_port(fx.api));
+    fflush(stdout);
+    while (read(STDIN_FILENO, &byte, 1) > 0) {
+    }
+    fx_archive_close(&side);
+    fx_close(&fx);
+    test_pg_drop(conninfo);
+}
+
+int main(void) {
+    const struct CMUnitTest only[] = {cmocka_unit_test(serve)};
+    bf_log_init("api_server", BF_LOG_WARN);
+    return cmocka_run_group_tests(only, NULL, NULL);
+}

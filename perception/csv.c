@@ -10,6 +10,7 @@ struct scan {
     enum csv_state state;
     const char *wrong;
     bool empty, done; /* nothing but the newline so far; the record is whole */
+    bool cr;          /* a carriage return outside of quotes: a newline has to follow */
 };
 
 void csv_init(struct csv *csv, struct input *in, char delimiter) { *csv = (struct csv){in, delimiter, 1, false}; }
@@ -31,6 +32,8 @@ static void take_byte(const struct csv *csv, struct csv_record *record, struct s
         else bf_buf_putc(&record->text, c);
         return;
     }
+    if (s->cr && c != '\n') s->wrong = "there is a carriage return inside a field that is not quoted";
+    s->cr = c == '\r';
     if (c == '\n') {
         end_record(record, s);
     } else if (c == csv->delimiter) {
@@ -38,8 +41,7 @@ static void take_byte(const struct csv *csv, struct csv_record *record, struct s
         s->state = FIELD_START;
         s->empty = false;
     } else if (c == '\r') {
-        if (s->state == FIELD_START && s->empty) return; /* an empty line's CR */
-        if (s->state == FIELD_START) s->state = BARE;
+        return;
     } else if (c == '"' && s->state == FIELD_START) {
         s->state = QUOTED;
         s->empty = false;
@@ -89,7 +91,7 @@ enum bf_code csv_next(struct csv *csv, struct csv_record *record, struct bf_err 
     struct scan s;
 
     do {
-        s = (struct scan){FIELD_START, NULL, true, false};
+        s = (struct scan){.state = FIELD_START, .empty = true};
         record->line = csv->line;
         record->count = 0;
         bf_buf_clear(&record->text);

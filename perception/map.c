@@ -36,17 +36,41 @@ static enum bf_code wrong(const char *member, const char *what, struct bf_err *e
     return bf_fail(err, BF_INVALID, 0, "map: \"%s\" %s", member, what);
 }
 
+/* The members' kinds: text, bool (true or false), list (of texts), object; "time" is looked at by map_time. */
+static const struct {
+    const char *name, *kind;
+} members[] = {{"comment", "any"},  {"shape", "any"},    {"delimiter", "any"}, {"newest_first", "bool"}, {"missing", "list"},
+               {"time", "object"},  {"node", "text"},    {"event_id", "text"}, {"columns", "list"},      {"value", "text"},
+               {"fields", "object"}, {"constants", "object"}, {"repeatable", "bool"}};
+
+static bool is_list_of_texts(const json_t *value) {
+    size_t i;
+    const json_t *item;
+
+    json_array_foreach(value, i, item) {
+        if (!json_is_string(item)) return false;
+    }
+    return json_is_array(value);
+}
+
+static enum bf_code check_member(const char *key, const char *kind, const json_t *value, struct bf_err *err) {
+    if (strcmp(kind, "text") == 0 && !json_is_string(value)) return wrong(key, "is no text", err);
+    if (strcmp(kind, "bool") == 0 && !json_is_boolean(value)) return wrong(key, "is neither true nor false", err);
+    if (strcmp(kind, "list") == 0 && !is_list_of_texts(value)) return wrong(key, "is no list of texts", err);
+    if (strcmp(kind, "object") == 0 && !json_is_object(value)) return wrong(key, "is no object", err);
+    return BF_OK;
+}
+
 static enum bf_code check_members(const json_t *json, struct bf_err *err) {
-    static const char *const known[] = {"shape", "delimiter", "newest_first", "missing", "time", "node", "event_id", "columns",
-                                        "value", "fields", "constants", "repeatable", "comment", NULL};
     const char *key;
     json_t *value;
 
     if (!json_is_object(json)) return bf_fail(err, BF_INVALID, 0, "map: it is no JSON object");
     json_object_foreach((json_t *)(uintptr_t)json, key, value) {
-        size_t i = 0;
-        while (known[i] != NULL && strcmp(known[i], key) != 0) i++;
-        if (known[i] == NULL) return wrong(key, "is not known", err);
+        size_t i = 0, count = sizeof members / sizeof members[0];
+        while (i < count && strcmp(members[i].name, key) != 0) i++;
+        if (i == count) return wrong(key, "is not known", err);
+        if (check_member(key, members[i].kind, value, err) != BF_OK) return err->code;
     }
     return BF_OK;
 }
@@ -79,7 +103,17 @@ static enum bf_code read_texts(struct map *m, struct bf_err *err) {
     return BF_OK;
 }
 
-static enum bf_code read_fields(struct map *m, struct bf_err *err) {
+static enum bf_code read_constants(const struct map *m, struct bf_err *err) {
+    const char *path;
+    json_t *value;
+
+    json_object_foreach(json_object_get(m->json, "constants"), path, value) {
+        if (check_target(m, "constants", path, err) != BF_OK) return err->code;
+    }
+    return BF_OK;
+}
+
+static enum bf_code read_fields(const struct map *m, struct bf_err *err) {
     const char *path;
     json_t *value;
     json_t *fields = json_object_get(m->json, "fields");
@@ -89,13 +123,11 @@ static enum bf_code read_fields(struct map *m, struct bf_err *err) {
         if (fields != NULL) return wrong("fields", "is for long tables", err);
         return check_target(m, "value", m->value, err);
     }
-    if (!json_is_object(fields) || json_object_size(fields) == 0) return wrong("fields", "is missing: which column is which field?", err);
+    if (json_object_get(m->json, "columns") != NULL) return wrong("columns", "is for wide tables", err);
+    if (json_object_size(fields) == 0) return wrong("fields", "is missing: which column is which field?", err);
     json_object_foreach(fields, path, value) {
         if (!json_is_string(value)) return wrong("fields", "has a value that is no column's name", err);
         if (check_target(m, "fields", path, err) != BF_OK) return err->code;
-    }
-    json_object_foreach(json_object_get(m->json, "constants"), path, value) {
-        if (check_target(m, "constants", path, err) != BF_OK) return err->code;
     }
     return BF_OK;
 }
@@ -113,6 +145,7 @@ enum bf_code map_load(const char *path, const struct bf_topic *topic, const json
     if (code == BF_OK) code = check_members(m->json, err);
     if (code == BF_OK) code = read_texts(m, err);
     if (code == BF_OK) code = read_fields(m, err);
+    if (code == BF_OK) code = read_constants(m, err);
     if (code == BF_OK) code = map_time_read(json_object_get(m->json, "time"), &m->time, err);
     if (code != BF_OK) {
         map_free(m);
@@ -180,7 +213,6 @@ static enum bf_code choose_values(struct map *m, struct bf_err *err) {
 
     for (i = 0; columns == NULL && i < m->name_count; i++) m->is_value[i] = m->names[i][0] != '\0' && i != m->time_column;
     json_array_foreach(columns, i, item) {
-        if (!json_is_string(item)) return wrong("columns", "has something that is no name", err);
         if (need_column(m, json_string_value(item), &column, err) != BF_OK) return err->code;
         m->is_value[column] = true;
     }

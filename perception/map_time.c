@@ -14,11 +14,22 @@ static enum bf_code read_time_of_day(const char *text, int64_t *out, struct bf_e
     char whole[64];
     int64_t at, midnight;
 
-    snprintf(whole, sizeof whole, "2000-01-01T%s", text);
-    if (strlen(text) > 30 || bf_time_parse(whole, &at, err) != BF_OK || bf_time_parse("2000-01-01T00:00:00Z", &midnight, err) != BF_OK) {
+    snprintf(whole, sizeof whole, "2000-01-01T%s", text != NULL ? text : "");
+    if (text == NULL || strlen(text) > 30 || bf_time_parse(whole, &at, err) != BF_OK || bf_time_parse("2000-01-01T00:00:00Z", &midnight, err) != BF_OK) {
         return bf_fail(err, BF_INVALID, 0, "map: \"time_of_day\" is no time like 15:00:00Z");
     }
     *out = at - midnight;
+    return BF_OK;
+}
+
+static enum bf_code check_members(const json_t *json, struct bf_err *err) {
+    const char *key;
+    const json_t *value;
+
+    json_object_foreach((json_t *)(uintptr_t)json, key, value) {
+        if (strcmp(key, "column") == 0 || strcmp(key, "format") == 0 || strcmp(key, "time_of_day") == 0) continue;
+        return bf_fail(err, BF_INVALID, 0, "map: \"time\": \"%.64s\" is not known", key);
+    }
     return BF_OK;
 }
 
@@ -27,11 +38,12 @@ enum bf_code map_time_read(const json_t *json, struct map_time *out, struct bf_e
         const char *name;
         int64_t unit_us;
     } units[] = {{"epoch_s", 1000000}, {"epoch_ms", 1000}, {"epoch_us", 1}, {"rfc3339", 0}};
-    const char *time_of_day = json_string_value(json_object_get(json, "time_of_day"));
+    const json_t *time_of_day = json_object_get(json, "time_of_day");
     bool named = false;
 
     *out = (struct map_time){.column = json_string_value(json_object_get(json, "column")),
                              .format = json_string_value(json_object_get(json, "format"))};
+    if (check_members(json, err) != BF_OK) return err->code;
     if (out->column == NULL) return bf_fail(err, BF_INVALID, 0, "map: \"time\" has no \"column\"");
     if (out->format == NULL) return bf_fail(err, BF_INVALID, 0, "map: \"time\" has no \"format\"");
     for (size_t i = 0; i < sizeof units / sizeof units[0]; i++) {
@@ -43,7 +55,7 @@ enum bf_code map_time_read(const json_t *json, struct map_time *out, struct bf_e
     if (!named && strchr(out->format, '%') == NULL) {
         return bf_fail(err, BF_INVALID, 0, "map: \"format\" is none of rfc3339, epoch_s, epoch_ms, epoch_us, and has no %%");
     }
-    return time_of_day != NULL ? read_time_of_day(time_of_day, &out->time_of_day_us, err) : BF_OK;
+    return time_of_day != NULL ? read_time_of_day(json_string_value(time_of_day), &out->time_of_day_us, err) : BF_OK;
 }
 
 /* strptime takes the 31st of February and leaves the rest of the text: look again. */

@@ -51,8 +51,8 @@ enum schema_field schema_field(const json_t *schema, const char *path) {
         size_t len = strcspn(path, ".");
         while (json_is_object(type) && json_is_object(json_object_get(type, "type"))) type = json_object_get(type, "type");
         if (strcmp(name_of(type), "map") == 0) {
+            if (path[len] == '.') return SCHEMA_FIELD_NONE; /* a path cannot say a key with a dot in it */
             type = branch(json_object_get(type, "values"));
-            len = strlen(path); /* all the rest is the key */
         } else if (strcmp(name_of(type), "record") == 0) {
             type = member(type, path, len);
         } else {

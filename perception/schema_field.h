@@ -6,7 +6,7 @@
 
 enum schema_field { SCHEMA_FIELD_NONE, SCHEMA_FIELD_STRING, SCHEMA_FIELD_LONG, SCHEMA_FIELD_DOUBLE, SCHEMA_FIELD_BOOLEAN, SCHEMA_FIELD_OTHER };
 
-/* A part below a map is an entry's key. Unions count as their first branch that is not null. */
+/* The one part below a map is an entry's key. Unions count as their first branch that is not null. */
 enum schema_field schema_field(const json_t *schema, const char *path);
 
 /* Walk or make the objects on the way and set the last part; `value` is taken, also on failure. 0, or -1 when the way is blocked. */

@@ -1,5 +1,6 @@
 #include "settings.h"
 
+#include <arpa/inet.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -68,6 +69,13 @@ static enum bf_code level_of(const char *text, enum bf_log_level *level, struct 
     return bf_fail(err, BF_INVALID, 0, "log-level: '%s' is none of debug, info, warn, error", text);
 }
 
+static bool is_loopback(const char *host) {
+    struct in_addr v4;
+
+    if (inet_pton(AF_INET, host, &v4) == 1) return (ntohl(v4.s_addr) >> 24) == 127;
+    return strcmp(host, "localhost") == 0 || strcmp(host, "::1") == 0;
+}
+
 enum bf_code perception_listen_parse(const char *text, char host[256], int *port, struct bf_err *err) {
     const char *colon = strrchr(text, ':');
     char *end = NULL;
@@ -79,7 +87,7 @@ enum bf_code perception_listen_parse(const char *text, char host[256], int *port
     }
     memcpy(host, text, (size_t)(colon - text));
     host[colon - text] = '\0';
-    if (strcmp(host, "localhost") != 0 && strncmp(host, "127.", 4) != 0 && strcmp(host, "::1") != 0) {
+    if (!is_loopback(host)) {
         return bf_fail(err, BF_INVALID, 0, "listen: '%s' is not loopback, and there is no authentication yet", host);
     }
     *port = (int)number;

@@ -124,6 +124,9 @@ static enum bf_code fill_clocks(struct signal_check *sc, json_t *value, struct b
 static enum bf_code check_stress(const json_t *value, struct bf_err *err) {
     const json_t *stress = json_object_get(value, "stress");
 
+    if (json_is_string(stress)) { /* the encoder would take NaN and the infinities so */
+        return bf_fail(err, BF_INVALID, 0, "stress \"%.32s\" is not within 0 to 1", json_string_value(stress));
+    }
     if (!json_is_number(stress)) return BF_OK;
     double v = json_number_value(stress);
     return v >= 0.0 && v <= 1.0 ? BF_OK : bf_fail(err, BF_INVALID, 0, "stress %g is not within 0 to 1", v);
@@ -153,6 +156,6 @@ enum bf_code signal_check_encode(struct signal_check *sc, json_t *value, struct 
     bf_frame_put(frame, sc->schema_id);
     bf_buf_append(framed, frame, sizeof frame);
     code = bf_avro_encode(sc->encoder, value, framed, err);
-    if (code == BF_OK && framed->failed) code = bf_fail(err, BF_INVALID, 0, "it is larger than %zu bytes", framed->max);
+    if (framed->failed) code = bf_fail(err, BF_INVALID, 0, "it is larger than %zu bytes", framed->max);
     return code;
 }

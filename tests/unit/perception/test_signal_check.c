@@ -1,0 +1,183 @@
+/* What goes out is read back with the bounded decoder, which shares no code with the encoder. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+
+#include "bf_avro.h"
+#include "bf_event_id.h"
+#include "bf_framing.h"
+#include "bf_json.h"
+#include "bf_time.h"
+#include "perception_fixture.h"
+#include "signal_check.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define NODE "\"rim_node_id\":\"rim:entity:finance:EURUSD\""
+#define TIME "\"vector_timestamp\":{\"event_ts_ms\":1717236000000}"
+
+struct world {
+    struct bf_topics *topics;
+    struct signal_check *check;
+    struct bf_avro *avro;
+    struct bf_buf framed, json;
+};
+
+static int open_world(void **state) {
+    static struct world w;
+    struct bf_err err = {0};
+    w.topics = project_topics();
+    const struct bf_topic *topic = bf_topics_find(w.topics, "rim.fast-path");
+    assert_int_equal(signal_check_new(topic, topic->schema_json, &w.check, &err), BF_OK);
+    signal_check_set_schema_id(w.check, 77);
+    assert_int_equal(bf_avro_compile(topic->schema_json, strlen(topic->schema_json), NULL, 0, NULL, 0, &w.avro, &err), BF_OK);
+    bf_buf_init(&w.framed, 1 << 20);
+    bf_buf_init(&w.json, 1 << 20);
+    *state = &w;
+    return 0;
+}
+
+static int close_world(void **state) {
+    struct world *w = *state;
+    bf_buf_fini(&w->framed);
+    bf_buf_fini(&w->json);
+    bf_avro_free(w->avro);
+    signal_check_free(w->check);
+    bf_topics_free(w->topics);
+    return 0;
+}
+
+static enum bf_code encode(struct world *w, const char *text, struct bf_err *err) {
+    json_t *value = NULL;
+    struct bf_slice key;
+    if (bf_json_parse(text, strlen(text), &value, err) != BF_OK) fail_msg("%s", err->msg);
+    enum bf_code code = signal_check_encode(w->check, value, &w->framed, &key, err);
+    if (code == BF_OK) assert_true(bf_slice_eq(key, bf_slice_str(json_string_value(json_object_get(value, "rim_node_id")))));
+    json_decref(value);
+    return code;
+}
+
+/* The signal as it stands in Kafka; the caller's. */
+static json_t *sent(struct world *w, const char *text) {
+    struct bf_err err = {0};
+    struct bf_frame frame;
+    json_t *value = NULL;
+    if (encode(w, text, &err) != BF_OK) fail_msg("%s: %s", text, err.msg);
+    assert_int_equal(bf_frame_parse((struct bf_slice){w->framed.data, w->framed.len}, BF_SLICE_NONE, &frame, &err), BF_OK);
+    assert_int_equal(frame.schema_id, 77);
+    bf_buf_clear(&w->json);
+    assert_int_equal(bf_avro_decode(w->avro, frame.avro, NULL, &w->json, NULL, &err), BF_OK);
+    assert_int_equal(bf_json_parse(w->json.data, w->json.len, &value, &err), BF_OK);
+    return value;
+}
+
+static void test_encode__what_is_given_goes_out_as_it_is(void **state) {
+    static const char text[] =
+        "{\"rim_node_id\":\"rim:entity:finance:EURUSD\",\"event_id\":\"order-17\",\"vector_timestamp\":{\"event_ts_ms\":1717236000000,"
+        "\"ingest_ts_ms\":1717236000004,\"logical_clock\":1},\"critical_metrics\":{\"spread\":0.0001},\"price\":1.0852,\"volume\":null,"
+        "\"stress\":0.12,\"status\":\"ALERT\",\"instrument_id\":\"i\",\"source_topic\":null,\"metadata\":{\"venue\":\"x\"}}";
+    struct bf_err err = {0};
+    json_t *want = NULL, *got = sent(*state, text);
+    assert_int_equal(bf_json_parse(text, strlen(text), &want, &err), BF_OK);
+    assert_true(json_equal(got, want));
+    json_decref(want);
+    json_decref(got);
+}
+
+static void test_encode__fills_in_id_ingest_time_and_clock(void **state) {
+    int64_t before_ms = bf_time_now_us() / 1000, last_clock = 0;
+    char last[64] = "";
+    for (int i = 0; i < 100; i++) {
+        struct bf_uuid id;
+        json_t *got = sent(*state, "{" NODE "," TIME ",\"event_id\":null}");
+        const char *text = json_string_value(json_object_get(got, "event_id"));
+        const json_t *vector = json_object_get(got, "vector_timestamp");
+        int64_t ingest = json_integer_value(json_object_get(vector, "ingest_ts_ms")), clock = json_integer_value(json_object_get(vector, "logical_clock"));
+        assert_true(bf_uuid_parse(bf_slice_str(text), &id));
+        assert_int_equal(id.b[6] >> 4, 7);
+        assert_int_equal(id.b[8] >> 6, 2);
+        assert_true(strcmp(last, text) < 0);
+        assert_true(ingest >= before_ms && ingest <= bf_time_now_us() / 1000);
+        assert_true(clock > last_clock);
+        assert_string_equal(json_string_value(json_object_get(got, "status")), "ACTIVE");
+        snprintf(last, sizeof last, "%s", text);
+        last_clock = clock;
+        json_decref(got);
+    }
+}
+
+static void test_encode__names_field_and_reason(void **state) {
+    static const struct {
+        const char *text, *message;
+    } rows[] = {
+        {"[]", "it is no JSON object"},
+        {"{}", "rim_node_id is missing"},
+        {"{\"rim_node_id\":null}", "rim_node_id is missing"},
+        {"{\"rim_node_id\":5}", "rim_node_id is no string"},
+        {"{\"rim_node_id\":\"rim:planet:a:b\"," TIME "}", "rim_node_id: rim_node_id: nodeType is none of"},
+        {"{\"rim_node_id\":\"rim:entity:UPPER:b\"," TIME "}", "namespace has byte 0x55"},
+        {"{" NODE "}", "vector_timestamp.event_ts_ms is missing"},
+        {"{" NODE ",\"vector_timestamp\":7}", "vector_timestamp.event_ts_ms is missing"},
+        {"{" NODE ",\"vector_timestamp\":{\"event_ts_ms\":\"now\"}}", "vector_timestamp.event_ts_ms is no integer"},
+        {"{" NODE ",\"vector_timestamp\":{\"event_ts_ms\":1.5}}", "vector_timestamp.event_ts_ms is no integer"},
+        {"{" NODE ",\"vector_timestamp\":{\"event_ts_ms\":253402300800000}}", "is not within the years 0001 to 9999"},
+        {"{" NODE ",\"vector_timestamp\":{\"event_ts_ms\":-62135596800001}}", "is not within the years 0001 to 9999"},
+        {"{" NODE ",\"vector_timestamp\":{\"event_ts_ms\":1,\"ingest_ts_ms\":null}}", "vector_timestamp.ingest_ts_ms is no integer"},
+        {"{" NODE ",\"vector_timestamp\":{\"event_ts_ms\":1,\"logical_clock\":\"x\"}}", "vector_timestamp.logical_clock: expected an integer"},
+        {"{" NODE "," TIME ",\"event_id\":7}", "event_id is no string"},
+        {"{" NODE "," TIME ",\"event_id\":\"\"}", "event_id is empty"},
+        {"{" NODE "," TIME ",\"stress\":1.01}", "stress 1.01 is not within 0 to 1"},
+        {"{" NODE "," TIME ",\"stress\":-0.1}", "stress -0.1 is not within 0 to 1"},
+        {"{" NODE "," TIME ",\"stress\":\"NaN\"}", "stress \"NaN\" is not within 0 to 1"},
+        {"{" NODE "," TIME ",\"price\":\"high\"}", "price: expected a number, got a string"},
+        {"{" NODE "," TIME ",\"colour\":\"red\"}", "colour: the schema has no such field"},
+        {"{" NODE ",\"vector_timestamp\":{\"event_ts_ms\":1,\"zone\":2}}", "vector_timestamp.zone: the schema has no such field"},
+        {"{" NODE "," TIME ",\"metadata\":{\"a\":1}}", "metadata.a: expected a string, got an integer"},
+        {"{" NODE "," TIME ",\"critical_metrics\":[]}", "critical_metrics: expected an object, got a list"},
+        {"{" NODE "," TIME ",\"status\":null}", "status: expected a string, got null"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct bf_err err = {0};
+        if (encode(*state, rows[i].text, &err) != BF_INVALID) fail_msg("%s was taken", rows[i].text);
+        if (strstr(err.msg, rows[i].message) == NULL) fail_msg("%s: \"%s\" does not say \"%s\"", rows[i].text, err.msg, rows[i].message);
+    }
+}
+
+static void test_event_id__has_a_longest_length(void **state) {
+    char text[SIGNAL_EVENT_ID_MAX + 200], id[SIGNAL_EVENT_ID_MAX + 2];
+    struct bf_err err = {0};
+    for (int more = 0; more <= 1; more++) {
+        memset(id, 'x', sizeof id);
+        id[SIGNAL_EVENT_ID_MAX + more] = '\0';
+        snprintf(text, sizeof text, "{" NODE "," TIME ",\"event_id\":\"%s\"}", id);
+        assert_int_equal(encode(*state, text, &err), more == 0 ? BF_OK : BF_INVALID);
+    }
+    assert_string_equal(err.msg, "event_id is longer than 1024 bytes");
+}
+
+static void test_buffer__too_small_is_the_signals_fault(void **state) {
+    struct world *w = *state;
+    struct bf_buf small;
+    struct bf_err err = {0};
+    struct bf_slice key;
+    json_t *value = json_pack("{s:s, s:{s:i}}", "rim_node_id", "rim:entity:finance:EURUSD", "vector_timestamp", "event_ts_ms", 1);
+    bf_buf_init(&small, 40);
+    assert_int_equal(signal_check_encode(w->check, value, &small, &key, &err), BF_INVALID);
+    assert_string_equal(err.msg, "it is larger than 40 bytes");
+    bf_buf_fini(&small);
+    json_decref(value);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_encode__what_is_given_goes_out_as_it_is),
+        cmocka_unit_test(test_encode__fills_in_id_ingest_time_and_clock),
+        cmocka_unit_test(test_encode__names_field_and_reason),
+        cmocka_unit_test(test_event_id__has_a_longest_length),
+        cmocka_unit_test(test_buffer__too_small_is_the_signals_fault),
+    };
+    return cmocka_run_group_tests_name("perception_signal_check", tests, open_world, close_world);
+}

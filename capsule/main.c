@@ -122,15 +122,23 @@ static enum bf_code open_store(struct capsule *c, struct bf_err *err) {
     return store_open(&settings, &c->store, err);
 }
 
+/* Where we are to be found; an IPv6 address stands in brackets (RFC 3986 §3.2.2). */
+static void base_url(const struct capsule *c, int port, char *dst, size_t bytes) {
+    const char *host = c->settings->http_host;
+    bool v6 = strchr(host, ':') != NULL;
+    snprintf(dst, bytes, "%s://%s%s%s:%d", c->settings->tls_cert ? "https" : "http", v6 ? "[" : "", host, v6 ? "]" : "", port);
+}
+
 static enum bf_code write_endpoints(const struct capsule *c, int port, struct bf_err *err) {
-    char temporary[4200];
+    char temporary[4200], url[512];
+    base_url(c, port, url, sizeof url);
     if (!c->settings->endpoints_file)
         return BF_OK;
     snprintf(temporary, sizeof temporary, "%s.new", c->settings->endpoints_file);
     FILE *f = fopen(temporary, "w");
     if (!f)
         return bf_fail(err, BF_INVALID, 0, "endpoints-file: %s cannot be written", c->settings->endpoints_file);
-    fprintf(f, "{\"http\":\"http://%s:%d\"}\n", c->settings->http_host, port);
+    fprintf(f, "{\"http\":\"%s\"}\n", url);
     if (fclose(f) != 0 || rename(temporary, c->settings->endpoints_file) != 0)
         return bf_fail(err, BF_INVALID, 0, "endpoints-file: %s cannot be written", c->settings->endpoints_file);
     return BF_OK;
@@ -147,8 +155,10 @@ static enum bf_code start_loops(struct capsule *c, struct api **api, struct bf_e
     if (code == BF_OK)
         code = api_start(c, api, err);
     if (code == BF_OK) {
-        bf_log(BF_LOG_INFO, "serving", "http=http://%s:%d instance=%s cluster=%s", c->settings->http_host, api_port(*api), c->instance,
-               c->cluster_id);
+        char url[512];
+        base_url(c, api_port(*api), url, sizeof url);
+        bf_log(BF_LOG_INFO, "serving", "http=%s instance=%s cluster=%s tokens=%s", url, c->instance, c->cluster_id,
+               c->settings->tokens_file ? "yes" : "no");
         code = write_endpoints(c, api_port(*api), err);
     }
     return code;

@@ -1,5 +1,8 @@
 #include "settings.h"
 
+#include "bf_token.h"
+
+#include <arpa/inet.h>
 #include <string.h>
 
 #define F(name) offsetof(struct capsule_settings, name)
@@ -18,12 +21,22 @@ static const struct bf_setting table[] = {
     {"migrations-dir", BF_SETTING_STRING, F(migrations_dir), "migrations", 0, 0, false, false, NULL,
      "Folder of the SQL migrations"},
     {"http-host", BF_SETTING_STRING, F(http_host), "127.0.0.1", 0, 0, false, false, NULL,
-     "Address to listen on; there is no authentication yet, so loopback only"},
+     "Address to listen on; other than loopback only with tokens-file"},
     {"http-port", BF_SETTING_INT, F(http_port), "8480", 0, 65535, false, false, NULL, "Port to listen on; 0: any free one"},
     {"http-port-or-free", BF_SETTING_BOOL, F(http_port_or_free), "false", 0, 0, false, false, NULL,
      "When the port is taken, use a free one"},
     {"http-connections-max", BF_SETTING_INT, F(http_connections_max), "1024", 1, 100000, false, false, "connections",
      "More are refused"},
+    {"http-address-connections-max", BF_SETTING_INT, F(http_address_connections_max), "0", 0, 100000, false, false, "connections",
+     "From one address; 0: as many as in total"},
+    {"http-head-timeout", BF_SETTING_MS, F(http_head_timeout_ms), "10s", 100, 3600000, false, false, "ms",
+     "A request's head must be whole by then, however slowly its bytes come"},
+    {"http-idle-timeout", BF_SETTING_MS, F(http_idle_timeout_ms), "60s", 100, 86400000, false, false, "ms",
+     "Between requests, and for a client that does not take its answer (longer for large ones: 16 KiB a second)"},
+    {"tokens-file", BF_SETTING_STRING, F(tokens_file), NULL, 0, 0, false, false, NULL,
+     "Bearer tokens (butterfly token new); read again on SIGHUP. Without it everybody who reaches the port may ask everything"},
+    {"tls-cert", BF_SETTING_STRING, F(tls_cert), NULL, 0, 0, false, false, NULL, "Certificate (PEM, its chain behind it): serve HTTPS"},
+    {"tls-key", BF_SETTING_STRING, F(tls_key), NULL, 0, 0, false, false, NULL, "The certificate's private key (PEM)"},
     {"endpoints-file", BF_SETTING_STRING, F(endpoints_file), NULL, 0, 0, false, false, NULL,
      "Write {\"http\":…} here when serving"},
     {"archive-pool-max", BF_SETTING_INT, F(archive_pool_max), "4", 1, 1000, false, false, "connections",
@@ -64,8 +77,28 @@ const struct bf_settings_program capsule_program = {
     .positional = false,
 };
 
+/* 127.0.0.0/8, ::1, localhost. A name that only begins like one is not one. */
 static bool is_loopback(const char *host) {
-    return strcmp(host, "localhost") == 0 || strncmp(host, "127.", 4) == 0 || strcmp(host, "::1") == 0;
+    struct in_addr v4;
+    struct in6_addr v6;
+    if (inet_pton(AF_INET, host, &v4) == 1)
+        return ntohl(v4.s_addr) >> 24 == 127;
+    if (inet_pton(AF_INET6, host, &v6) == 1)
+        return IN6_IS_ADDR_LOOPBACK(&v6);
+    return strcmp(host, "localhost") == 0;
+}
+
+static enum bf_code check_doors(const struct capsule_settings *s, struct bf_err *err) {
+    struct bf_tokens *tokens = NULL;
+    if (!is_loopback(s->http_host) && !s->tokens_file)
+        return bf_fail(err, BF_INVALID, 0, "http-host: '%s' is not loopback, and without tokens-file everybody could ask everything",
+                       s->http_host);
+    if (!s->tls_cert != !s->tls_key)
+        return bf_fail(err, BF_INVALID, 0, "%s: goes only with %s", s->tls_cert ? "tls-cert" : "tls-key", s->tls_cert ? "tls-key" : "tls-cert");
+    if (s->tokens_file && bf_tokens_load(s->tokens_file, &tokens, err) != BF_OK)
+        return bf_err_prepend(err, "tokens-file");
+    bf_tokens_unref(tokens);
+    return BF_OK;
 }
 
 enum bf_code capsule_settings_check(const struct capsule_settings *s, struct bf_err *err) {
@@ -75,7 +108,5 @@ enum bf_code capsule_settings_check(const struct capsule_settings *s, struct bf_
         known = known || strcmp(s->log_level, levels[i]) == 0;
     if (!known)
         return bf_fail(err, BF_INVALID, 0, "log-level: '%s' is none of debug, info, warn, error", s->log_level);
-    if (!is_loopback(s->http_host))
-        return bf_fail(err, BF_INVALID, 0, "http-host: '%s' is not loopback, and there is no authentication yet", s->http_host);
-    return BF_OK;
+    return check_doors(s, err);
 }

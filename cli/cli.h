@@ -31,13 +31,14 @@ int cli_quarantine(const struct cli_command *cmd, int argc, char **argv);
 int cli_status(const struct cli_command *cmd, int argc, char **argv);
 int cli_replay(const struct cli_command *cmd, int argc, char **argv);
 int cli_verify(const struct cli_command *cmd, int argc, char **argv);
+int cli_token(const struct cli_command *cmd, int argc, char **argv);
 int cli_up(const struct cli_command *cmd, int argc, char **argv);
 int cli_down(const struct cli_command *cmd, int argc, char **argv);
 
 /* ---- options ---- */
 
 struct cli_options {
-    char *dir, *url;
+    char *dir, *url, *token, *ca;
     bool json;
     int64_t timeout_ms;
 };
@@ -48,11 +49,15 @@ struct cli_options {
      "Folder given to 'butterfly up': the server's address is read from its endpoints.json"},                          \
     {"url", BF_SETTING_STRING, offsetof(type, common.url), NULL, 0, 0, false, false, NULL,                             \
      "The server's address; without --url and --dir: http://127.0.0.1:8480"},                                          \
+    {"token", BF_SETTING_STRING, offsetof(type, common.token), NULL, 0, 0, false, true, NULL,                          \
+     "Bearer token, where the server wants one; others cannot see it in BUTTERFLY_TOKEN"},                             \
+    {"ca", BF_SETTING_STRING, offsetof(type, common.ca), NULL, 0, 0, false, false, NULL,                               \
+     "Certificates (PEM) to trust for an https address, in place of the system's"},                                    \
     {"json", BF_SETTING_BOOL, offsetof(type, common.json), "false", 0, 0, false, false, NULL,                          \
      "Print the server's JSON instead of a table"},                                                                    \
     {"timeout", BF_SETTING_MS, offsetof(type, common.timeout_ms), "60s", 1, INT64_C(86400000), false, false, "ms",                   \
      "Give up when the server is silent for so long"}
-#define CLI_OPTION_COUNT 4
+#define CLI_OPTION_COUNT 6
 #define CLI_OPTIONS_END                                                                                                \
     { NULL, BF_SETTING_STRING, 0, NULL, 0, 0, false, false, NULL, NULL }
 

@@ -78,6 +78,17 @@ enum bf_code cli_endpoint(const char *dir, const char *name, struct bf_buf *out,
     return code;
 }
 
+/* The token into every call; it must not get into a message. */
+static enum bf_code present(struct cli_client *c, const struct cli_options *o, struct bf_err *err) {
+    char line[512];
+    enum bf_code code = o->ca != NULL ? bf_http_client_ca(c->http, o->ca, err) : BF_OK;
+    if (code != BF_OK || o->token == NULL)
+        return code == BF_OK ? BF_OK : bf_err_prepend(err, "ca");
+    if (snprintf(line, sizeof line, "Authorization: Bearer %s", o->token) >= (int)sizeof line)
+        return bf_fail(err, BF_INVALID, 0, "the token is too long");
+    return bf_http_client_header(c->http, line, err) == BF_OK ? BF_OK : bf_fail(err, BF_INVALID, 0, "the token is malformed");
+}
+
 int cli_client_open(struct cli_client *c, const struct cli_options *o) {
     struct bf_err err;
     enum bf_code code = BF_OK;
@@ -95,6 +106,8 @@ int cli_client_open(struct cli_client *c, const struct cli_options *o) {
         c->base.len--;
     if (code == BF_OK)
         code = bf_http_client_new(o->timeout_ms, &c->http, &err);
+    if (code == BF_OK)
+        code = present(c, o, &err);
     if (code == BF_OK)
         return BF_EXIT_OK;
     cli_error("%s", err.msg);
@@ -166,6 +179,8 @@ void cli_params(struct cli_client *c, const struct bf_setting *table, const void
 
 static int exit_of_status(int status) {
     switch (status) {
+    case 401:
+    case 403:
     case 404: return BF_EXIT_FAILED;
     case 400:
     case 413:

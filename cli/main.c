@@ -18,6 +18,7 @@ static const struct cli_command commands[] = {
     {"coverage", "what became of every offset of a partition", cli_coverage},
     {"lag", "how far behind Kafka the server is", cli_lag},
     {"quarantine", "records that could not be taken in, and why", cli_quarantine},
+    {"token", "draw a bearer token for the server's tokens-file", cli_token},
     {"verify", "prove that what is held is complete: ledger, counts, digest", cli_verify},
 };
 #define COMMAND_COUNT (sizeof commands / sizeof commands[0])

@@ -75,10 +75,17 @@ enum bf_code api_start(struct capsule *c, struct api **out, struct bf_err *err) 
         .port = (int)c->settings->http_port,
         .port_or_free = c->settings->http_port_or_free,
         .connections_max = (int)c->settings->http_connections_max,
-        .connections_per_address_max = (int)c->settings->http_connections_max,
+        .connections_per_address_max = (int)(c->settings->http_address_connections_max != 0 ? c->settings->http_address_connections_max
+                                                                                            : c->settings->http_connections_max),
+        .head_timeout_ms = c->settings->http_head_timeout_ms,
+        .idle_timeout_ms = c->settings->http_idle_timeout_ms,
+        .tls_cert = c->settings->tls_cert,
+        .tls_key = c->settings->tls_key,
         .observe = observe,
     };
-    if (bf_http_start(&settings, routes, api, &api->http, err) != BF_OK) {
+    if (api_auth_new(c->settings->tokens_file, &api->auth, err) != BF_OK ||
+        bf_http_start(&settings, routes, api, &api->http, err) != BF_OK) {
+        api_auth_free(api->auth);
         free(api);
         return err->code;
     }
@@ -91,6 +98,7 @@ void api_stop(struct api *api) {
         return;
     }
     bf_http_stop(api->http);
+    api_auth_free(api->auth);
     free(api);
 }
 

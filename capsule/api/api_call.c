@@ -3,6 +3,7 @@
 
 #include "bf_http_client.h"
 #include "bf_time.h"
+#include "bf_token.h"
 #include "headers_pack.h"
 
 #include <pthread.h>
@@ -22,6 +23,7 @@ static void scratch_free(void *arg) {
     event_page_fini(&s->page);
     bf_buf_fini(&s->out);
     bf_buf_fini(&s->text);
+    bf_tokens_unref(s->tokens);
     free(s);
 }
 
@@ -98,7 +100,9 @@ bool api_begin(struct api_call *call, struct bf_http_request *req, void *ctx, co
         return false;
     }
     bf_json_init(&call->json, &call->scratch->out);
-    return check_form(req, repeatable);
+    call->policy = api_policy_of(bf_http_route_of(req));
+    call->grant = NULL;
+    return api_admit(call) && check_form(req, repeatable);
 }
 
 /* ---- answers ---- */

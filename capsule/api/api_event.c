@@ -75,7 +75,12 @@ static bool find_event(struct api_call *call, struct api_known *known) {
         api_fail(call, &err);
         return false;
     }
-    if (call->scratch->page.count == 0) {
+    /* All revisions of an id are of one node in practice, but nothing says so: one that may not be seen hides the event. */
+    bool visible = call->scratch->page.count > 0;
+    for (size_t i = 0; visible && i < call->scratch->page.count; i++) {
+        visible = api_may_see_node(call, call->scratch->page.events[i].node_id);
+    }
+    if (!visible) {
         bf_http_problem(call->req, 404, "event_id", "no event with this id is recorded%s", q.topic_count ? " in this topic" : "");
         return false;
     }

@@ -12,15 +12,41 @@
 #define API_LIMIT_DEFAULT 100
 #define API_LIMIT_MAX 10000
 
+struct api_auth;
+struct bf_grant;
+struct bf_tokens;
+
 struct api {
     struct capsule *capsule;
     struct bf_http *http;
+    struct api_auth *auth; /* NULL: everybody may ask everything */
 };
+
+/* What a route wants of who asks, and what is kept of its answers (api_policy.c). */
+enum api_needs {
+    API_OPEN = 1,     /* no token */
+    API_BY_TOPIC = 2, /* topics can be limited: by its {topic} or topic= */
+    API_BY_NODE = 4,  /* nodes can be limited: by its {id}, node=, node_prefix= or prefix= */
+    API_BY_EVENT = 8, /* nodes can be limited, by looking at the event that was found */
+    API_HISTORY = 16  /* a read of history: recorded */
+};
+struct api_policy {
+    const char *method, *pattern;
+    unsigned scope; /* enum bf_scope, one of them */
+    unsigned needs; /* enum api_needs */
+};
+/* NULL: nobody thought about this route; nobody with a token gets an answer. */
+const struct api_policy *api_policy_of(const struct bf_http_route *route);
+
+/* Tokens from the settings' file; *out NULL without one. */
+BF_MUST_CHECK enum bf_code api_auth_new(const char *path, struct api_auth **out, struct bf_err *err);
+void api_auth_free(struct api_auth *auth);
 
 /* Memory that each connection's thread keeps from answer to answer. */
 struct api_scratch {
     struct event_page page;
     struct bf_buf out, text;
+    struct bf_tokens *tokens; /* those that the last request was judged by: its grant lies in them */
 };
 
 /* One request on its way: made by api_begin(), lives until the handler returns. */
@@ -29,11 +55,19 @@ struct api_call {
     struct capsule *capsule;
     struct bf_http_request *req;
     struct api_scratch *scratch; /* page and buffers empty */
+    const struct api_policy *policy;
+    const struct bf_grant *grant; /* of who asks; NULL: there are no tokens, or the route is open */
     struct bf_json json;         /* onto scratch->out */
 };
 
-/* Check the parameters' form (length, repetition, emptiness); `repeatable` may be NULL. False: answered already. */
+/* Who asks and may they; then the parameters' form (length, repetition, emptiness); `repeatable` may be NULL. False: answered already. */
 bool api_begin(struct api_call *call, struct bf_http_request *req, void *ctx, const char *repeatable);
+
+/* Does the token allow this, as far as the request alone tells? (api_auth.c) False: a 401 or 403 was sent. */
+bool api_admit(struct api_call *call);
+/* May they see events of this node? For API_BY_EVENT, after it was found. */
+bool api_may_see_node(const struct api_call *call, struct bf_slice node);
+bool api_may_see_topic(const struct api_call *call, struct bf_slice topic);
 
 /* Parameters. Absent leaves *out alone. False: a 400 that names the parameter was sent. */
 bool api_param_time(struct api_call *call, const char *name, int64_t *out);

@@ -465,18 +465,34 @@ struct bf_http *bf_http_server(const struct bf_http_request *req) {
     return req->server;
 }
 
+const struct bf_http_route *bf_http_route_of(const struct bf_http_request *req) {
+    return req->route;
+}
+
+const char *bf_http_peer(const struct bf_http_request *req) {
+    return ((const struct bf_conn *)(const void *)req)->peer;
+}
+
 /* ---- the server ---- */
 
 static enum bf_code start_daemon(struct bf_http *h, struct bf_err *err) {
     const struct bf_http_settings *s = &h->settings;
     unsigned flags = MHD_USE_THREAD_PER_CONNECTION | MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_ITC | MHD_USE_POLL;
+    const struct MHD_OptionItem tls[] = {
+        {MHD_OPTION_HTTPS_MEM_CERT, 0, h->tls_cert}, {MHD_OPTION_HTTPS_MEM_KEY, 0, h->tls_key},
+        {MHD_OPTION_HTTPS_PRIORITIES, 0, (void *)(uintptr_t)"NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2"}, {MHD_OPTION_END, 0, NULL}};
+    const struct MHD_OptionItem plain[] = {{MHD_OPTION_END, 0, NULL}};
+    flags |= h->tls_cert != NULL ? MHD_USE_TLS : 0;
     h->daemon = MHD_start_daemon(
         flags, 0, NULL, NULL, on_request, h, MHD_OPTION_LISTEN_SOCKET, h->listen_fd, MHD_OPTION_URI_LOG_CALLBACK, on_uri, h,
         MHD_OPTION_NOTIFY_COMPLETED, on_completed, h, MHD_OPTION_NOTIFY_CONNECTION, on_connection, h,
         MHD_OPTION_UNESCAPE_CALLBACK, leave_escaped, h, MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_CONNECTION_LIMIT,
         (unsigned)s->connections_max, MHD_OPTION_PER_IP_CONNECTION_LIMIT, (unsigned)s->connections_per_address_max,
         MHD_OPTION_CONNECTION_TIMEOUT, 0U, MHD_OPTION_CONNECTION_MEMORY_LIMIT, POOL_BYTES, MHD_OPTION_THREAD_STACK_SIZE,
-        STACK_BYTES, MHD_OPTION_END);
+        STACK_BYTES, MHD_OPTION_ARRAY, h->tls_cert != NULL ? tls : plain, MHD_OPTION_END);
+    if (h->daemon == NULL && h->tls_cert != NULL) {
+        return bf_fail(err, BF_INVALID, 0, "%s and %s are no certificate and its key", s->tls_cert, s->tls_key);
+    }
     if (h->daemon == NULL) {
         return bf_fail(err, BF_BROKEN, errno, "libmicrohttpd does not start: %s", strerror(errno));
     }
@@ -496,6 +512,8 @@ static void destroy(struct bf_http *h) {
         close(h->listen_fd);
     }
     pthread_mutex_destroy(&h->lock);
+    free(h->tls_cert);
+    free(h->tls_key);
     free(h->host);
     free(h);
 }
@@ -516,7 +534,7 @@ enum bf_code bf_http_start(const struct bf_http_settings *settings, const struct
     enum bf_code code = h->host == NULL ? bf_fail(err, BF_NOMEM, 0, "out of memory for the HTTP server")
                                         : bf_http_listen(h->host, settings->port, settings->port_or_free, &h->listen_fd,
                                                          &h->port, err);
-    if (code != BF_OK || (code = start_daemon(h, err)) != BF_OK) {
+    if (code != BF_OK || (code = bf_http_tls_load(h, err)) != BF_OK || (code = start_daemon(h, err)) != BF_OK) {
         destroy(h);
         return code;
     }

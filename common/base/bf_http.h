@@ -5,7 +5,7 @@
  * Content-Length, Content-Length with Transfer-Encoding, bare LF, two Host) is refused with 400 and the connection closed.
  * Path segments and query values are percent-decoded once, each by itself; %00 and invalid UTF-8 are refused.
  * Handlers run on the connection's thread; the request lives until the handler returns, a stream until its close().
- * Nothing here is a proxy or does TLS yet.
+ * Plain or TLS 1.2 and later. Nothing here is a proxy.
  */
 #ifndef BF_HTTP_H
 #define BF_HTTP_H
@@ -37,13 +37,15 @@ struct bf_http_settings {
     bool port_or_free; /* when the port is taken, use a free one */
     int connections_max, connections_per_address_max; /* 0: 1024, 1024 */
     int64_t head_timeout_ms, idle_timeout_ms;         /* 0: 10 s, 60 s */
+    const char *tls_cert, *tls_key;                   /* files in PEM, the certificate first of its chain; NULL: plain HTTP */
     /* Called after each answered request, from its thread; route is the pattern or "other". May be NULL. */
     void (*observe)(void *ctx, const char *method, const char *route, int status, double seconds);
     /* Writes errors that the server itself finds (404, 405, 400, 413, 500 …). NULL: application/problem+json. */
     void (*on_error)(struct bf_http_request *req, int status, const char *detail, const char *param);
 };
 
-/* Start serving; `routes` (method NULL ends it) and ctx must outlive the server. BF_AGAIN: the port is taken. */
+/* Start serving; `routes` (method NULL ends it) and ctx must outlive the server. BF_AGAIN: the port is taken; BF_INVALID: address, certificate or
+ * key. */
 BF_MUST_CHECK enum bf_code bf_http_start(const struct bf_http_settings *settings, const struct bf_http_route *routes,
                                          void *ctx, struct bf_http **out, struct bf_err *err);
 int bf_http_port(const struct bf_http *h);
@@ -61,6 +63,8 @@ void bf_http_query_at(const struct bf_http_request *req, size_t index, const cha
 const char *bf_http_header(const struct bf_http_request *req, const char *name);
 struct bf_slice bf_http_body(const struct bf_http_request *req);
 struct bf_http *bf_http_server(const struct bf_http_request *req);
+const struct bf_http_route *bf_http_route_of(const struct bf_http_request *req);
+const char *bf_http_peer(const struct bf_http_request *req); /* the client's address, without its port */
 
 /* Extra response headers; before the reply. Values with control characters are dropped. */
 void bf_http_add_header(struct bf_http_request *req, const char *name, const char *value);

@@ -2,10 +2,12 @@
 #include "bf_http_client.h"
 
 #include <curl/curl.h>
+#include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <unistd.h>
 
 #define ANSWER_HEADERS_BYTES_MAX 65536
 
@@ -14,6 +16,7 @@ struct bf_http_client {
     struct curl_slist *headers; /* of every call */
     struct bf_buf answer_headers; /* name NUL value NUL … */
     int64_t timeout_ms;
+    char *ca; /* NULL: the system's */
     char error[CURL_ERROR_SIZE];
 };
 
@@ -52,7 +55,17 @@ void bf_http_client_free(struct bf_http_client *c) {
     curl_easy_cleanup(c->curl);
     curl_slist_free_all(c->headers);
     bf_buf_fini(&c->answer_headers);
+    free(c->ca);
     free(c);
+}
+
+enum bf_code bf_http_client_ca(struct bf_http_client *c, const char *path, struct bf_err *err) {
+    if (access(path, R_OK) != 0) {
+        return bf_fail(err, BF_INVALID, errno, "%s: %s", path, strerror(errno));
+    }
+    free(c->ca);
+    c->ca = strdup(path);
+    return c->ca != NULL ? BF_OK : bf_fail(err, BF_NOMEM, 0, "out of memory for an HTTP client");
 }
 
 enum bf_code bf_http_client_header(struct bf_http_client *c, const char *line, struct bf_err *err) {
@@ -133,6 +146,10 @@ static void set_common(struct bf_http_client *c, const char *url, struct receive
     curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
     curl_easy_setopt(curl, CURLOPT_NOPROXY, "*");
     curl_easy_setopt(curl, CURLOPT_TCP_NODELAY, 1L);
+    if (c->ca != NULL) {
+        curl_easy_setopt(curl, CURLOPT_CAINFO, c->ca);
+        curl_easy_setopt(curl, CURLOPT_CAPATH, NULL);
+    }
     curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, c->error);
     curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT_MS, (long)c->timeout_ms);
     curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, on_data);

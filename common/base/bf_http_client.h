@@ -20,6 +20,9 @@ void bf_http_client_free(struct bf_http_client *c);
 /* Extra request headers for every later call, "Name: value". */
 BF_MUST_CHECK enum bf_code bf_http_client_header(struct bf_http_client *c, const char *line, struct bf_err *err);
 
+/* Trust the certificates in this PEM file, and no others, for https. BF_INVALID: it cannot be read. */
+BF_MUST_CHECK enum bf_code bf_http_client_ca(struct bf_http_client *c, const char *path, struct bf_err *err);
+
 /* method "GET", "POST" …; body may be absent; content_type NULL with no body. The answer replaces what is in *answer. */
 BF_MUST_CHECK enum bf_code bf_http_call(struct bf_http_client *c, const char *method, const char *url,
                                         const char *content_type, struct bf_slice body, int *status,

@@ -22,6 +22,15 @@
 #define DRAIN_SEND_MS 3000            /* how long a client may take for the rest of its answer when we stop */
 #define US_PER_BYTE 61                /* 16 KiB a second is the least that a body may crawl */
 
+static void name_peer(struct bf_conn *conn) {
+    struct sockaddr_storage addr;
+    socklen_t len = sizeof addr;
+    if (getpeername(conn->fd, (struct sockaddr *)&addr, &len) != 0 ||
+        getnameinfo((struct sockaddr *)&addr, len, conn->peer, sizeof conn->peer, NULL, 0, NI_NUMERICHOST) != 0) {
+        snprintf(conn->peer, sizeof conn->peer, "unknown");
+    }
+}
+
 struct bf_conn *bf_conn_new(struct bf_http *h, int fd) {
     struct bf_conn *conn = calloc(1, sizeof *conn);
     char *text = malloc(2 * (BF_TARGET_BYTES_MAX + 4));
@@ -37,6 +46,7 @@ struct bf_conn *bf_conn_new(struct bf_http *h, int fd) {
     bf_buf_init(&conn->req.headers, 65536);
     int one = 1;
     (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+    name_peer(conn);
     bf_conn_phase(conn, CONN_PHASE_HEAD, 0);
     pthread_mutex_lock(&h->lock);
     conn->next = h->conns;

@@ -45,6 +45,7 @@ struct bf_http_request { /* owned by the connection's thread; its memory is used
 struct bf_conn {
     struct bf_http_request req; /* the connection's thread */
     int fd;
+    char peer[64];
     _Atomic int phase;
     _Atomic int64_t deadline_us; /* monotonic; INT64_MAX: none */
     _Atomic uint32_t turn;       /* counts changes of phase */
@@ -59,6 +60,7 @@ struct bf_conn {
 struct bf_http {
     struct bf_http_settings settings; /* immutable after start */
     char *host;
+    char *tls_cert, *tls_key; /* what is in the files; NULL: plain */
     const struct bf_http_route *routes;
     void *ctx;
     int listen_fd, port;
@@ -79,6 +81,9 @@ void *bf_conn_watchdog(void *server);
 void bf_conn_drain(struct bf_http *h);
 BF_MUST_CHECK enum bf_code bf_http_listen(const char *host, int port, bool port_or_free, int *fd, int *bound_port,
                                           struct bf_err *err);
+
+/* bf_http_tls.c */
+BF_MUST_CHECK enum bf_code bf_http_tls_load(struct bf_http *h, struct bf_err *err);
 
 /* bf_http_problem.c */
 const char *bf_http_status_title(int status);

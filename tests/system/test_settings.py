@@ -40,7 +40,10 @@ class Settings(unittest.TestCase):
     def test_values_that_are_wrong_name_their_key(self):
         with tempfile.TemporaryDirectory() as d:
             for argv, key in ((("--http-port", "70000"), b"http-port"), (("--http-port", "many"), b"http-port"), (("--hot-bytes-max", "1"), b"hot-bytes-max"),
-                              (("--log-level", "loud"), b"log-level"), (("--http-host", "0.0.0.0"), b"http-host")):
+                              (("--log-level", "loud"), b"log-level"), (("--http-host", "0.0.0.0"), b"http-host"),
+                              (("--http-host", "127.0.0.1.example.com"), b"http-host"), (("--http-host", "::"), b"http-host"),
+                              (("--tokens-file", os.path.join(d, "nowhere")), b"tokens-file"), (("--tls-cert", "x"), b"tls-cert"),
+                              (("--tls-key", "x"), b"tls-key")):
                 done = self.capsule(d, "--postgres", "host=127.0.0.1", *argv)
                 self.assertEqual((done.returncode, key in done.stderr), (3, True), f"{argv}: {done}")
 

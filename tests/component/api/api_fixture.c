@@ -47,6 +47,10 @@ static void open_schemas(struct fx *f) {
 }
 
 void fx_open(struct fx *f, const char *conninfo) {
+    fx_open_guarded(f, conninfo, NULL);
+}
+
+void fx_open_guarded(struct fx *f, const char *conninfo, const char *tokens_file) {
     memset(f, 0, sizeof(*f));
     strcpy(f->dir, "/tmp/bf-api-XXXXXX");
     assert_non_null(mkdtemp(f->dir));
@@ -58,6 +62,7 @@ void fx_open(struct fx *f, const char *conninfo) {
     f->capsule.started_at_us = bf_time_now_us();
     atomic_store(&f->capsule.ingesting, true);
     f->settings.http_host = strdup("127.0.0.1");
+    f->settings.tokens_file = (char *)(uintptr_t)tokens_file;
     f->capsule.settings = &f->settings;
     OK(hot_batch_new(f->capsule.hot, &f->batch, &f->err));
     OK(api_start(&f->capsule, &f->api, &f->err));

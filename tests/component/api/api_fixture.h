@@ -47,6 +47,8 @@ struct fx {
 
 /* conninfo NULL: an archive that is away (nothing listens there). */
 void fx_open(struct fx *f, const char *conninfo);
+/* The same, but only for who has a token of this file. */
+void fx_open_guarded(struct fx *f, const char *conninfo, const char *tokens_file);
 void fx_close(struct fx *f);
 
 /* Add one event; id may be NULL (then derived). trace, cause may be NULL. A later one with the same id and another content is a revision. */

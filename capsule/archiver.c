@@ -6,7 +6,6 @@
 #include "archiver.h"
 
 #include "archive.h"
-#include "archiver_refuse.h"
 #include "bf_failpoint.h"
 #include "bf_log.h"
 #include "bf_stop.h"
@@ -221,29 +220,42 @@ static enum bf_code keep_schemas(struct archiver *ar, struct bf_err *err) {
     return code;
 }
 
-/* Write the chunk; a refused row becomes poison and the rest is written. */
 static enum bf_code write_chunk(struct archiver *ar, struct bf_err *err) {
     enum bf_code code = keep_schemas(ar, err);
-    struct refusal refusal;
-    if (code != BF_OK)
-        return code;
-    if ((code = archive_write(ar->archive, &ar->owner, &ar->chunk, err)) != BF_REJECTED) {
-        if (code == BF_OK)
-            count_events(ar, &ar->chunk);
-        return code;
-    }
-    refusal_init(&refusal, &ar->chunk);
-    while (code == BF_REJECTED) {
-        if (err->native < 0 || refusal_add(&refusal, (size_t)err->native, err->msg, err) != BF_OK)
-            break;
-        bf_log_err(BF_LOG_WARN, "archive_refused", err, "action=quarantine");
-        bf_series_add(bf_metrics_series(ar->c->metrics, M_RECORDS, refusal.topic, "quarantined", NULL), 1);
-        code = archive_write(ar->archive, &ar->owner, &refusal.chunk, err);
-    }
     if (code == BF_OK)
-        count_events(ar, &refusal.chunk);
-    refusal_fini(&refusal);
+        code = archive_write(ar->archive, &ar->owner, &ar->chunk, err);
+    if (code == BF_OK)
+        count_events(ar, &ar->chunk);
     return code;
+}
+
+static bool is_posted(struct refusal *r) {
+    pthread_mutex_lock(&r->lock);
+    bool posted = r->posted;
+    pthread_mutex_unlock(&r->lock);
+    return posted;
+}
+
+/* One row is refused: ingest quarantines it where it is recorded, then the log is read again and the rest is written. False: give up. */
+static bool refused(struct archiver *ar, const struct bf_err *err) {
+    struct refusal *r = &ar->c->refusal;
+    if (err->native < 0 || (size_t)err->native >= ar->chunk.event_count) {
+        fatal(ar, "archive_failed", err);
+        return false;
+    }
+    const struct event *ev = &ar->chunk.events[err->native];
+    pthread_mutex_lock(&r->lock);
+    r->posted = true;
+    r->recorded_at_us = ev->recorded_at_us;
+    snprintf(r->topic, sizeof r->topic, "%.*s", (int)ev->topic.len, (const char *)ev->topic.data);
+    snprintf(r->detail, sizeof r->detail, "%s", err->msg);
+    pthread_mutex_unlock(&r->lock);
+    bf_log_err(BF_LOG_WARN, "archive_refused", err, "topic=%s partition=%d offset=%lld action=quarantine", r->topic, ev->partition,
+               (long long)ev->offset);
+    while (is_posted(r))
+        if (!pause_ms(ar, 10))
+            return false;
+    return true;
 }
 
 /* Ingest looks at who owns what and forgets what is not ours any more; then the log is read again. False: give up. */
@@ -268,6 +280,8 @@ static bool go_on_after(struct archiver *ar, enum bf_code code, const struct bf_
         return wait_for_postgres(ar, err);
     if (code == BF_BROKEN && err->native == 1 && !*err->sqlstate)
         return fence_lost(ar, err);
+    if (code == BF_REJECTED)
+        return refused(ar, err);
     fatal(ar, "archive_failed", err);
     return false;
 }

@@ -28,6 +28,14 @@ struct capsule_settings {
 
 enum dependency { DEPENDENCY_KAFKA, DEPENDENCY_REGISTRY, DEPENDENCY_POSTGRES, DEPENDENCIES };
 
+/* An event that PostgreSQL refuses: posted by the archiver, taken by ingest, which quarantines it in the hot store. */
+struct refusal {
+    pthread_mutex_t lock;
+    bool posted; /* the rest is valid */
+    int64_t recorded_at_us;
+    char topic[250], detail[512];
+};
+
 struct ingest;
 struct archiver;
 struct dlq;
@@ -49,6 +57,7 @@ struct capsule {
     atomic_int dependency_up[DEPENDENCIES]; /* written by the loop that talks to it */
     atomic_bool ingesting, paused, archiving; /* true once the loop runs normally */
     atomic_bool fence_lost; /* set by the archiver: some partition's fence does not hold; ingest reconciles and clears it */
+    struct refusal refusal;
     pthread_mutex_t tail_lock; /* held by the archiver while it has a chunk in hand, by recovery while it forgets a tail */
     atomic_int fatal; /* an exit code; 0 while all is well; whoever sets it also calls bf_stop_request() */
 };

@@ -28,6 +28,7 @@ struct dlq {
     pthread_mutex_t lock;
     pthread_cond_t wake;
     bool awake, stopping;    /* under lock */
+    int64_t again_us;        /* under lock; 0: nothing to be published again */
     size_t failed, too_large; /* of the page in flight; the sending thread only */
     bool without_value[PAGE];
 };
@@ -135,13 +136,24 @@ static enum bf_code send_page(struct dlq *d, const struct poison *page, size_t c
     return bf_fail(err, BF_REJECTED, 0, "dead letters are refused even without their values");
 }
 
+/* Where to go on: usually the note; or what appeared before it. */
+static int64_t begin_after(struct dlq *d) {
+    int64_t through = hot_note_get(d->c->hot, NOTE_THROUGH, 0);
+    pthread_mutex_lock(&d->lock);
+    if (d->again_us > 0 && d->again_us <= through)
+        hot_note_set(d->c->hot, NOTE_THROUGH, through = d->again_us - 1);
+    d->again_us = 0;
+    pthread_mutex_unlock(&d->lock);
+    return through;
+}
+
 static enum bf_code publish(struct dlq *d, int flush_ms, bool *more, struct bf_err *err) {
     struct poison_query q;
     struct poison *page = NULL;
     size_t count = 0;
     int64_t hot_from;
     poison_query_init(&q);
-    q.after_us = hot_note_get(d->c->hot, NOTE_THROUGH, 0);
+    q.after_us = begin_after(d);
     enum bf_code code = hot_quarantine(d->c->hot, &q, PAGE, &page, &count, &hot_from, err);
     *more = count == PAGE;
     if (code == BF_OK && count > 0) {
@@ -226,6 +238,17 @@ void dlq_wake(struct dlq *d) {
     if (!d)
         return;
     pthread_mutex_lock(&d->lock);
+    d->awake = true;
+    pthread_cond_signal(&d->wake);
+    pthread_mutex_unlock(&d->lock);
+}
+
+void dlq_again_from(struct dlq *d, int64_t recorded_at_us) {
+    if (!d)
+        return;
+    pthread_mutex_lock(&d->lock);
+    if (d->again_us == 0 || recorded_at_us < d->again_us)
+        d->again_us = recorded_at_us;
     d->awake = true;
     pthread_cond_signal(&d->wake);
     pthread_mutex_unlock(&d->lock);

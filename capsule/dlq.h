@@ -9,6 +9,8 @@ BF_MUST_CHECK enum bf_code dlq_start(struct capsule *c, struct dlq **out, struct
 /* Something was quarantined. Any thread; NULL is fine. */
 void dlq_wake(struct dlq *d);
 /* Publishes what is left if Kafka takes it within a few seconds (the rest at the next start), joins. NULL is fine. */
+/* Something quarantined appeared at this moment of the log, which may have been published already: what came later may be published twice. */
+void dlq_again_from(struct dlq *d, int64_t recorded_at_us);
 void dlq_stop(struct dlq *d);
 
 #endif

@@ -334,6 +334,22 @@ static void unblock(struct ingest *in) {
         fatal(in, "resume_failed", &err, BF_EXIT_INTERNAL);
 }
 
+/* What the archiver says PostgreSQL refuses. Not while a batch could not be written: there is no room to write in then. */
+static void take_refusal(struct ingest *in) {
+    struct refusal *r = &in->c->refusal;
+    struct bf_err err;
+    pthread_mutex_lock(&r->lock);
+    enum bf_code code = r->posted ? hot_refuse(in->c->hot, r->recorded_at_us, r->detail, &err) : BF_NOT_FOUND;
+    if (code == BF_OK) {
+        dlq_again_from(in->c->dlq, r->recorded_at_us);
+        bf_series_add(bf_metrics_series(in->c->metrics, M_RECORDS, r->topic, "quarantined", NULL), 1);
+        r->posted = false;
+    }
+    pthread_mutex_unlock(&r->lock);
+    if (code != BF_OK && code != BF_NOT_FOUND && code != BF_NOMEM)
+        fatal(in, "hot_store_failed", &err, BF_EXIT_STATE);
+}
+
 /* Between batches: eviction, syncing, fences. */
 static void housekeeping(struct ingest *in) {
     struct bf_err err;
@@ -342,6 +358,7 @@ static void housekeeping(struct ingest *in) {
     set_paused(in, in->full || pressure == EVICTOR_FULL);
     if (in->blocked && now >= in->blocked_until_us)
         unblock(in);
+    take_refusal(in);
     if (in->dirty && now - in->synced_us > SYNC_EVERY_US) {
         if (hot_sync(in->c->hot, &err) != BF_OK)
             fatal(in, "hot_sync_failed", &err, BF_EXIT_STATE);

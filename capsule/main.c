@@ -203,6 +203,7 @@ static int run(struct capsule *c) {
     const struct capsule_settings *s = c->settings;
     c->started_at_us = bf_time_now_us();
     pthread_mutex_init(&c->tail_lock, NULL);
+    pthread_mutex_init(&c->refusal.lock, NULL);
     enum bf_code code = bf_topics_load(s->schemas_dir, &topics, &err);
     c->topics = topics;
     const struct archive_settings archive_settings = {.conninfo = s->postgres, .application = "capsule start", .topics = topics,

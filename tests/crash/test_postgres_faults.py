@@ -8,7 +8,7 @@ import signal
 import subprocess
 import unittest
 
-from line import TORTURE, LineTest, Proxy, wait_until
+from line import SCHEMA_ID, TORTURE, WHEN, Checker, LineTest, Proxy, Tool, framed, reading, wait_until
 
 COUNT = 1000
 
@@ -105,6 +105,45 @@ class PostgresFaults(LineTest):
         counts = self.checker(self.database, self.topic, *self.ledgers).check(self.c)
         self.assertEqual(counts, {"stored": 100 * len(states)})
         self.assertEqual(self.c.metric("capsule_dlq_records_total"), 0)
+
+    def test_rows_that_are_refused_are_quarantined_alone(self):
+        """A rule of the database's own refuses some events (23514, 22P02 …): found by bisection, kept with the reason in both stores, published to the
+        dead letters; their neighbours are archived."""
+        self.c.start()
+        wait_until(self.c.ready, "ready")
+        self.publish()
+        self.c.wait_through(self.topic, self.line.ends(self.topic))
+        self.line.psql(self.database, """create function capsule.test_refuse() returns trigger language plpgsql as
+            $$begin if new.payload ->> 'note' = 'refuse me' then raise exception 'not this one' using errcode = '22P02'; end if; return new; end$$;
+            create trigger test_refuse before insert on capsule.events for each row execute function capsule.test_refuse()""")
+        tool = Tool(self.line.kafka.bootstrap)
+        bad = (0, 17, 18, 399)
+        for n in range(400):
+            node = f"rim:entity:test:N{n % 31}"
+            tool.send(self.topic, framed(SCHEMA_ID, reading(node, f"x-{n}", WHEN + n, 1.0, "refuse me" if n in bad else "")), node)
+        tool.flush()
+        ledger = tool.ledger(self.topic)
+        tool.close()
+        refused = [place for place, (_, value) in ledger.items() if b"refuse me" in value]
+
+        class WithRefused(Checker):
+            def expect(self, records):
+                became, revisions = super().expect(records)
+                became.update((place, "quarantined") for place in refused)
+                return became, revisions
+        counts = WithRefused(self.line, self.database, self.topic, self.ledgers + [ledger]).check(self.c)
+        self.assertEqual(counts, {"stored": COUNT + 400 - len(bad), "quarantined": len(bad)})
+        kept = self.c.get("/v1/quarantine", reason="refused")["quarantined"]
+        self.assertEqual(sorted((q["partition"], q["offset"]) for q in kept), sorted(refused))
+        self.assertIn("not this one", kept[0]["detail"])
+        letters = wait_until(lambda: (x := self.line.kafka.consume(self.topic + ".dlq")) and len(x) >= len(bad) and x, "dead letters")
+        self.assertEqual({r["value"] for r in letters}, {ledger[p][1] for p in refused})
+        # the same id, taken in once the rule is gone, is a first revision
+        self.line.psql(self.database, "drop trigger test_refuse on capsule.events")
+        self.line.admin.send(self.topic, framed(SCHEMA_ID, reading("rim:entity:test:N17", "x-17", WHEN + 17, 2.0, "")), "rim:entity:test:N17")
+        self.line.admin.flush()
+        found = wait_until(lambda: self.c.raw("/v1/events/x-17")[0] == 200 and self.c.get("/v1/events/x-17"), "it is taken in")
+        self.assertEqual((found["revision"], found["payload"]["price"]), (1, 2.0))
 
     def test_the_disk_is_full(self):
         """The database lies on a small file system that somebody else fills."""

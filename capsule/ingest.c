@@ -1,5 +1,5 @@
 /* The loop and its waits:
- *   blocked   the registry is away: fetching paused, the message is asked for again later (it was not taken)
+ *   blocked   the registry is away: a partition whose next record needs it waits and is read again later; the others go on
  *   full      the hot store is at its limit and nothing more can be evicted: fetching paused, the batch is kept
  *   assigned  partitions wait (inside the consumer) until the archive could be asked
  * Every one of them goes on polling, so that the group membership stays.
@@ -25,7 +25,7 @@
 #include <string.h>
 
 #define POLL_IDLE_MS 100
-#define BLOCK_FIRST_MS 200
+#define BLOCK_FIRST_MS 50
 #define BLOCK_MOST_MS 5000
 #define SYNC_EVERY_US INT64_C(1000000)
 #define REVOKE_FLUSH_MS 10000
@@ -42,6 +42,7 @@ struct ingest_partition {
     uint32_t topic; /* index into topics */
     int32_t partition;
     int64_t expected;
+    int64_t block_ms; /* how long it waited last for a schema; 0: it does not */
 };
 
 /* What the commit's report is turned into metrics with. */
@@ -67,9 +68,9 @@ struct ingest {
     size_t part_count;
     struct evictor evictor;
     struct bf_series *e2e;
-    bool blocked, full, committing, dirty;
+    bool full, committing, dirty;
     bool gaps_pending; /* the batch holds intervals though perhaps no record */
-    int64_t blocked_until_us, block_ms, synced_us, reconcile_at_us;
+    int64_t synced_us, reconcile_at_us;
 };
 
 #define SERIES_REVISION 5
@@ -119,6 +120,7 @@ static enum bf_code add_part(struct ingest *in, const struct bf_tp *tp, struct b
         in->part_count++;
     }
     p->expected = tp->offset;
+    p->block_ms = 0;
     return BF_OK;
 }
 
@@ -210,22 +212,17 @@ static enum bf_code add_gap(struct ingest *in, struct ingest_partition *p, int64
 
 /* ---- one message ---- */
 
-static void block(struct ingest *in, const struct bf_message *msg, const struct bf_err *why) {
-    struct bf_err err;
+static void block(struct ingest *in, struct ingest_partition *p, const struct bf_message *msg, const struct bf_err *why) {
     struct bf_tp tp = {msg->topic, msg->partition, msg->offset};
-    if (!in->blocked) {
-        in->block_ms = in->block_ms ? in->block_ms * 2 : BLOCK_FIRST_MS;
-        if (in->block_ms > BLOCK_MOST_MS)
-            in->block_ms = BLOCK_MOST_MS;
-        bf_log_err(BF_LOG_WARN, "schema_wait", why, "topic=%s partition=%d offset=%lld retry_in_ms=%lld", msg->topic, msg->partition,
-                   (long long)msg->offset, (long long)in->block_ms);
-        bf_series_add(bf_metrics_series(in->c->metrics, M_WAITS, "registry", NULL, NULL), 1);
+    if (p->block_ms == 0)
         bf_series_add(bf_metrics_series(in->c->metrics, M_PAUSES, "schema", NULL, NULL), 1);
-        in->blocked = true;
-        in->blocked_until_us = bf_time_monotonic_us() + in->block_ms * 1000;
-    }
-    if (bf_consumer_rewind(in->c->consumer, &tp, 1, &err) != BF_OK || bf_consumer_pause(in->c->consumer, &err) != BF_OK)
-        fatal(in, "pause_failed", &err, BF_EXIT_INTERNAL);
+    p->block_ms = p->block_ms ? p->block_ms * 2 : BLOCK_FIRST_MS;
+    if (p->block_ms > BLOCK_MOST_MS)
+        p->block_ms = BLOCK_MOST_MS;
+    bf_log_err(BF_LOG_WARN, "schema_wait", why, "topic=%s partition=%d offset=%lld retry_in_ms=%lld", msg->topic, msg->partition,
+               (long long)msg->offset, (long long)p->block_ms);
+    bf_series_add(bf_metrics_series(in->c->metrics, M_WAITS, "registry", NULL, NULL), 1);
+    bf_consumer_later(in->c->consumer, &tp, p->block_ms);
 }
 
 static bool is_filler(const struct bf_message *msg) {
@@ -241,7 +238,7 @@ static enum bf_code take_message(struct ingest *in, const struct bf_message *msg
         return add_gap(in, p, msg->offset + 1, DISPOSITION_CONTROL, err);
     code = envelope_open(&in->envelope, in->topics[p->topic].way, msg, err);
     if (code == BF_AGAIN) {
-        block(in, msg, err);
+        block(in, p, msg, err);
         return BF_OK;
     }
     if (code != BF_OK && code != BF_REJECTED)
@@ -254,7 +251,7 @@ static enum bf_code take_message(struct ingest *in, const struct bf_message *msg
         code = add_row(in, p->topic, good ? in->envelope.ev.kafka_time_us : in->envelope.poison.kafka_time_us, err);
     if (code == BF_OK)
         p->expected = msg->offset + 1;
-    in->block_ms = 0;
+    p->block_ms = 0;
     return code;
 }
 
@@ -327,13 +324,6 @@ static void set_paused(struct ingest *in, bool paused) {
     atomic_store(&in->c->paused, paused);
 }
 
-static void unblock(struct ingest *in) {
-    struct bf_err err;
-    in->blocked = false;
-    if (!atomic_load(&in->c->paused) && bf_consumer_resume(in->c->consumer, &err) != BF_OK)
-        fatal(in, "resume_failed", &err, BF_EXIT_INTERNAL);
-}
-
 /* What the archiver says PostgreSQL refuses. Not while a batch could not be written: there is no room to write in then. */
 static void take_refusal(struct ingest *in) {
     struct refusal *r = &in->c->refusal;
@@ -356,8 +346,6 @@ static void housekeeping(struct ingest *in) {
     int64_t now = bf_time_monotonic_us();
     enum evictor_pressure pressure = evictor_step(&in->evictor, in->c, in->full);
     set_paused(in, in->full || pressure == EVICTOR_FULL);
-    if (in->blocked && now >= in->blocked_until_us)
-        unblock(in);
     take_refusal(in);
     if (in->dirty && now - in->synced_us > SYNC_EVERY_US) {
         if (hot_sync(in->c->hot, &err) != BF_OK)

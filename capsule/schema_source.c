@@ -4,12 +4,16 @@
 #include "bf_registry.h"
 #include "bf_time.h"
 
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #define UNKNOWN_MAX 256
 #define UNKNOWN_BELIEVED_US (10 * INT64_C(1000000))
 #define REGISTRY_TIMEOUT_MS 5000
+#define ANSWER_WAIT_MS 20                       /* a registry that is well answers within this, and ingest need not come again */
+#define ANSWER_KEPT_US (5 * INT64_C(1000000)) /* nobody came for it: its partition was taken from us */
 
 /* An id or guid that the registry does not know: first asked, and asked last. */
 struct unknown {
@@ -22,25 +26,72 @@ struct guid_id {
     int32_t id;
 };
 
+/* One question at a time, asked by a thread of its own, so that a slow registry holds up only the records that need its answer. */
+enum question_state { QUESTION_NONE, QUESTION_ASKED, QUESTION_ANSWERED };
+struct question {
+    enum question_state state;
+    struct bf_frame frame; /* avro unused */
+    int64_t answered_us;
+    enum bf_code code;
+    struct bf_err err;
+    struct bf_registry_schema *found; /* code BF_OK */
+};
+
 struct schema_source {
     struct capsule *c;
-    struct bf_registry *registry;
+    struct bf_registry *registry; /* the asking thread's, once it runs */
+    pthread_t thread;
+    bool running;
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    struct question question; /* under lock, as is stopping */
+    bool stopping;
     struct unknown unknown[UNKNOWN_MAX]; /* a ring: the oldest is overwritten */
     size_t unknown_next;
     struct guid_id *guids;
     size_t guid_count;
 };
 
+/* ---- asking ---- */
+
+static void *ask_on(void *arg) {
+    struct schema_source *s = arg;
+    struct question *q = &s->question;
+    pthread_mutex_lock(&s->lock);
+    while (!s->stopping) {
+        if (q->state != QUESTION_ASKED) {
+            pthread_cond_wait(&s->changed, &s->lock);
+            continue;
+        }
+        struct bf_frame frame = q->frame;
+        struct bf_registry_schema *found = NULL;
+        struct bf_err err = {0};
+        pthread_mutex_unlock(&s->lock);
+        enum bf_code code = frame.by_guid ? bf_registry_get_guid(s->registry, frame.guid, &found, &err)
+                                          : bf_registry_get(s->registry, frame.schema_id, &found, &err);
+        pthread_mutex_lock(&s->lock);
+        *q = (struct question){QUESTION_ANSWERED, frame, bf_time_monotonic_us(), code, err, found};
+        pthread_cond_broadcast(&s->changed);
+    }
+    pthread_mutex_unlock(&s->lock);
+    return NULL;
+}
+
 enum bf_code schema_source_new(struct capsule *c, struct schema_source **out, struct bf_err *err) {
     struct schema_source *s = calloc(1, sizeof *s);
     if (!s)
         return bf_fail(err, BF_NOMEM, 0, "no memory for the schema source");
     s->c = c;
+    pthread_mutex_init(&s->lock, NULL);
+    pthread_cond_init(&s->changed, NULL);
     enum bf_code code = bf_registry_new(c->settings->registry_url, REGISTRY_TIMEOUT_MS, &s->registry, err);
+    if (code == BF_OK && pthread_create(&s->thread, NULL, ask_on, s) != 0)
+        code = bf_fail(err, BF_NOMEM, 0, "no thread to ask the registry");
     if (code != BF_OK) {
         schema_source_free(s);
         return code;
     }
+    s->running = true;
     *out = s;
     return BF_OK;
 }
@@ -48,7 +99,17 @@ enum bf_code schema_source_new(struct capsule *c, struct schema_source **out, st
 void schema_source_free(struct schema_source *s) {
     if (!s)
         return;
+    if (s->running) {
+        pthread_mutex_lock(&s->lock);
+        s->stopping = true;
+        pthread_cond_broadcast(&s->changed);
+        pthread_mutex_unlock(&s->lock);
+        pthread_join(s->thread, NULL);
+    }
+    bf_registry_schema_free(s->question.found);
     bf_registry_free(s->registry);
+    pthread_mutex_destroy(&s->lock);
+    pthread_cond_destroy(&s->changed);
     free(s->guids);
     free(s);
 }
@@ -57,6 +118,36 @@ static bool same_key(const struct bf_frame *a, const struct bf_frame *b) {
     if (a->by_guid != b->by_guid)
         return false;
     return a->by_guid ? memcmp(a->guid, b->guid, 16) == 0 : a->schema_id == b->schema_id;
+}
+
+/* The registry's answer for this frame, or BF_AGAIN while it is being asked. */
+static enum bf_code ask(struct schema_source *s, const struct bf_frame *frame, struct bf_registry_schema **found, struct bf_err *err) {
+    struct question *q = &s->question;
+    struct timespec until;
+    enum bf_code code = BF_AGAIN;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_nsec += ANSWER_WAIT_MS * 1000000L;
+    until.tv_sec += until.tv_nsec / 1000000000L;
+    until.tv_nsec %= 1000000000L;
+    pthread_mutex_lock(&s->lock);
+    bool stale = q->state == QUESTION_ANSWERED && !same_key(&q->frame, frame) && bf_time_monotonic_us() - q->answered_us > ANSWER_KEPT_US;
+    if (q->state == QUESTION_NONE || stale) {
+        bf_registry_schema_free(q->found);
+        *q = (struct question){.state = QUESTION_ASKED, .frame = *frame};
+        pthread_cond_broadcast(&s->changed);
+    }
+    while (q->state == QUESTION_ASKED && same_key(&q->frame, frame) && pthread_cond_timedwait(&s->changed, &s->lock, &until) == 0)
+        ;
+    if (q->state == QUESTION_ANSWERED && same_key(&q->frame, frame)) {
+        code = q->code;
+        *err = q->err;
+        *found = q->found;
+        *q = (struct question){.state = QUESTION_NONE};
+    } else {
+        (void)bf_fail(err, BF_AGAIN, 0, "the registry is being asked");
+    }
+    pthread_mutex_unlock(&s->lock);
+    return code;
 }
 
 static struct unknown *find_unknown(struct schema_source *s, const struct bf_frame *frame) {
@@ -142,8 +233,7 @@ enum bf_code schema_source_resolve(void *ctx, const struct bf_frame *frame, int3
     if (still_believed(s, frame))
         return bf_fail(err, BF_NOT_FOUND, 0, "the registry does not know schema id %d", frame->schema_id);
     struct bf_registry_schema *found = NULL;
-    enum bf_code code = frame->by_guid ? bf_registry_get_guid(s->registry, frame->guid, &found, err)
-                                       : bf_registry_get(s->registry, frame->schema_id, &found, err);
+    enum bf_code code = ask(s, frame, &found, err);
     atomic_store(&s->c->dependency_up[DEPENDENCY_REGISTRY], code == BF_OK || code == BF_NOT_FOUND);
     if (code == BF_NOT_FOUND)
         return note_unknown(s, frame, err);

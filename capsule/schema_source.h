@@ -1,4 +1,5 @@
-/* Schemas that ingest meets for the first time: from the registry, kept in the hot store, compiled into the cache. Ingest's thread only.
+/* Schemas that ingest meets for the first time: from the registry, kept in the hot store, compiled into the cache. Ingest's thread only;
+ * the registry itself is asked by a thread of its own, so that while it is slow or away only the records that need it wait.
  *
  * A registry that is away is waited for. One that answers "unknown" is asked again for schema-retry, and then believed for a while, so that a flood of
  * records with one bad id costs one wait.

@@ -57,6 +57,9 @@ struct bf_consumer_settings {
     const char *const *topics; /* NULL-ended; an entry that begins with ^ is a pattern */
     const char *extra;         /* more librdkafka properties, "key=value\nkey=value", or NULL */
     struct bf_consumer_calls calls;
+    /* The log ends before what was read of it already (`from`): it was cut back, or the topic was made anew. With calls.ctx; says where in [low, high] to read on;
+     * -1, or no such call: bf_consumer_poll() says BF_BROKEN. */
+    int64_t (*cut_back)(void *ctx, const char *topic, int32_t partition, int64_t from, int64_t low, int64_t high);
 };
 
 BF_MUST_CHECK enum bf_code bf_consumer_open(const struct bf_consumer_settings *settings, struct bf_consumer **out, struct bf_err *err);
@@ -72,6 +75,9 @@ BF_MUST_CHECK enum bf_code bf_consumer_pause(struct bf_consumer *c, struct bf_er
 BF_MUST_CHECK enum bf_code bf_consumer_resume(struct bf_consumer *c, struct bf_err *err);
 /* Go back (or on) to these offsets; partitions that are not held (any more) are left out. */
 BF_MUST_CHECK enum bf_code bf_consumer_rewind(struct bf_consumer *c, const struct bf_tp *tps, size_t count, struct bf_err *err);
+
+/* Stop reading this one and read it again from tp->offset, but not before delay_ms is over; the others go on. Not held any more: nothing happens. */
+void bf_consumer_later(struct bf_consumer *c, const struct bf_tp *tp, int64_t delay_ms);
 
 /* Commit to Kafka, asynchronously: a hint for lag tools (capsule) or the service's own position (odyssey, plato; `sync` waits). Any thread. */
 BF_MUST_CHECK enum bf_code bf_consumer_commit(struct bf_consumer *c, const struct bf_tp *tps, size_t count, bool sync, struct bf_err *err);

@@ -27,6 +27,7 @@
 struct bf_consumer {
     rd_kafka_t *rk;
     struct bf_consumer_calls calls;
+    int64_t (*cut_back)(void *ctx, const char *topic, int32_t partition, int64_t from, int64_t low, int64_t high);
     char **topics; /* NULL-ended copy of the subscription */
     struct bf_parts parts;
     bool paused;
@@ -52,6 +53,10 @@ static void keep_trouble(struct bf_consumer *c, const struct bf_err *err) {
 
 static void retry_soon(struct bf_consumer *c) {
     if (c->retry_at_us == 0) c->retry_at_us = bf_time_monotonic_us() + RETRY_MS * 1000;
+}
+
+static void retry_at(struct bf_consumer *c, int64_t at_us) {
+    if (c->retry_at_us == 0 || at_us < c->retry_at_us) c->retry_at_us = at_us;
 }
 
 /* An exact name is wanted whatever it is; what a pattern found must be a topic of events. */
@@ -191,9 +196,15 @@ static void begin_waiting(struct bf_consumer *c, bool answer) {
     rd_kafka_topic_partition_list_t *known = rd_kafka_topic_partition_list_new(8);
     rd_kafka_topic_partition_list_t *unknown = rd_kafka_topic_partition_list_new(8);
 
+    int64_t now_us = bf_time_monotonic_us();
+
     c->retry_at_us = 0;
     for (struct bf_part *part = bf_parts_next(&c->parts, NULL); part != NULL; part = bf_parts_next(&c->parts, part)) {
         if (part->phase != BF_PART_WAITING) continue;
+        if (part->not_before_us > now_us) {
+            retry_at(c, part->not_before_us);
+            continue;
+        }
         rd_kafka_topic_partition_list_add(part->expected >= 0 ? known : unknown, part->topic, part->partition)->offset =
             part->expected >= 0 ? part->expected : RD_KAFKA_OFFSET_INVALID;
     }
@@ -220,6 +231,14 @@ static void begin_waiting(struct bf_consumer *c, bool answer) {
     rd_kafka_topic_partition_list_destroy(unknown);
 }
 
+/* False: the caller does not know where to go on. */
+static bool cut_back(struct bf_consumer *c, struct bf_part *part, int64_t from, int64_t low, int64_t high) {
+    int64_t on = c->cut_back != NULL && from > high ? c->cut_back(c->calls.ctx, part->topic, part->partition, from, low, high) : -1;
+
+    if (on >= 0) read_from(c, part, on);
+    return on >= 0;
+}
+
 /* The broker does not have `expected`: it is gone (go on after the gap), or not there yet (ask again). */
 static void position_refused(struct bf_consumer *c, struct bf_part *part) {
     struct bf_err err = {0};
@@ -233,7 +252,9 @@ static void position_refused(struct bf_consumer *c, struct bf_part *part) {
         part->position_retries = 0;
         if (c->calls.lost_range != NULL) c->calls.lost_range(c->calls.ctx, part->topic, part->partition, from, low);
         read_from(c, part, low);
-    } else if (++part->position_retries > POSITION_RETRIES_MAX) {
+    } else if (++part->position_retries > POSITION_RETRIES_MAX && cut_back(c, part, from, low, high)) {
+        part->position_retries = 0;
+    } else if (part->position_retries > POSITION_RETRIES_MAX) {
         (void)bf_fail(&err, BF_BROKEN, RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE,
                       "%s [%d] has no offset %lld: it goes from %lld to %lld; was the topic made anew or cut back?", part->topic,
                       (int)part->partition, (long long)from, (long long)low, (long long)high);
@@ -371,6 +392,7 @@ enum bf_code bf_consumer_open(const struct bf_consumer_settings *settings, struc
 
     if (c == NULL) return bf_fail(err, BF_NOMEM, 0, "no memory for a consumer");
     c->calls = settings->calls;
+    c->cut_back = settings->cut_back;
     code = copy_topics(c, settings->topics, err);
     if (code == BF_OK) code = make_conf(settings, &conf, err);
     if (code != BF_OK) goto done;
@@ -580,6 +602,16 @@ enum bf_code bf_consumer_rewind(struct bf_consumer *c, const struct bf_tp *tps, 
         read_from(c, part, tps[i].offset);
     }
     return BF_OK;
+}
+
+void bf_consumer_later(struct bf_consumer *c, const struct bf_tp *tp, int64_t delay_ms) {
+    struct bf_part *part = bf_parts_find(&c->parts, tp->topic, tp->partition);
+
+    if (part == NULL || part->phase == BF_PART_IGNORED || tp->offset < 0) return;
+    stop_reading(c, part);
+    bf_part_position(part, tp->offset);
+    part->not_before_us = bf_time_monotonic_us() + delay_ms * 1000;
+    retry_at(c, part->not_before_us);
 }
 
 enum bf_code bf_consumer_commit(struct bf_consumer *c, const struct bf_tp *tps, size_t count, bool sync, struct bf_err *err) {

@@ -27,6 +27,7 @@ struct bf_part {
      * counts only when reading from `expected` once more gives the same. */
     bool unproven;
     int64_t seen_once;   /* that offset; -1: none yet */
+    int64_t not_before_us; /* WAITING: do not read before this (monotonic) */
     int position_retries; /* how often in a row the broker refused `expected` although it should have it */
 };
 

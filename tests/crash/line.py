@@ -128,7 +128,7 @@ class Tool:
 # ---- a registry that can misbehave ----
 
 class Registry:
-    """GET /schemas/ids/{id}. mode: ok, away (connections are cut), slow (5 s), wrong (nonsense), failing (500), empty (knows nothing)."""
+    """GET /schemas/ids/{id}. mode: ok, away (connections are cut), slow (no answer), wrong (nonsense), failing (500), empty (knows nothing)."""
 
     def __init__(self):
         self.schemas, self.mode, self.asked = {SCHEMA_ID: SCHEMA}, "ok", 0
@@ -145,8 +145,8 @@ class Registry:
                 if owner.mode == "away":
                     self.connection.close()
                     return
-                if owner.mode == "slow":
-                    time.sleep(5)
+                while owner.mode == "slow":  # no answer at all until it is well again
+                    time.sleep(0.02)
                 status, body = owner.answer(self.path)
                 self.send_response(status)
                 self.send_header("Content-Type", "application/vnd.schemaregistry.v1+json")

@@ -85,6 +85,9 @@ static void line_init(struct line *l) {
     assert_non_null(mkdtemp(l->dir));
     l->settings.postgres = l->f.conninfo;
     l->settings.archive_events_max = 1000;
+    l->settings.archive_retry_max_ms = 1000;
+    pthread_mutex_init(&l->c.tail_lock, NULL);
+    pthread_mutex_init(&l->c.refusal.lock, NULL);
     l->c.settings = &l->settings;
     l->c.topics = l->f.topics;
     l->c.schemas = l->f.schemas;
@@ -122,9 +125,22 @@ static double metric(struct line *l, enum capsule_metric index, const char *v0, 
     return bf_series_value(bf_metrics_series(l->c.metrics, index, v0, v1, NULL));
 }
 
+/* Ingest's part when a row is refused. */
+static void take_refusal(struct line *l) {
+    struct refusal *r = &l->c.refusal;
+    pthread_mutex_lock(&r->lock);
+    if (r->posted)
+        assert_ok(hot_refuse(l->c.hot, r->recorded_at_us, r->detail, &err));
+    r->posted = false;
+    pthread_mutex_unlock(&r->lock);
+}
+
 static void wait_all(struct line *l) {
-    if (archiver_wait_through(l->c.archiver, l->recorded_through_us, WAIT_MS) != BF_OK)
-        fail_msg("not archived within %d ms", WAIT_MS);
+    for (int waited = 0; archiver_wait_through(l->c.archiver, l->recorded_through_us, 20) != BF_OK; waited += 20) {
+        take_refusal(l);
+        if (waited > WAIT_MS)
+            fail_msg("not archived within %d ms", WAIT_MS);
+    }
 }
 
 /* Everything once, in both the events and the ledger, with nothing in quarantine but `refused`. */

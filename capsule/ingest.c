@@ -17,6 +17,7 @@
 #include "envelope.h"
 #include "evictor.h"
 #include "headers_pack.h"
+#include "log_proof.h"
 #include "recover.h"
 #include "schema_source.h"
 
@@ -29,6 +30,8 @@
 #define BLOCK_MOST_MS 5000
 #define SYNC_EVERY_US INT64_C(1000000)
 #define REVOKE_FLUSH_MS 10000
+#define CUT_RETRY_MS 500
+#define SHORT_BELIEVED_US INT64_C(5000000)
 #define FILLER_HEADER "butterfly-filler" /* the embedded broker's, after a restart */
 
 struct ingest_topic {
@@ -43,6 +46,9 @@ struct ingest_partition {
     int32_t partition;
     int64_t expected;
     int64_t block_ms; /* how long it waited last for a schema; 0: it does not */
+    struct log_proof proof; /* on: what lies below proof.known_end is held and only compared; topic is not kept here, topics move */
+    bool cutting;           /* the proof ended in a cut, which waits for the archive */
+    int64_t short_since_us; /* the log seems to end before known_end since then (monotonic); 0: it does not */
 };
 
 /* What the commit's report is turned into metrics with. */
@@ -120,7 +126,8 @@ static enum bf_code add_part(struct ingest *in, const struct bf_tp *tp, struct b
         in->part_count++;
     }
     p->expected = tp->offset;
-    p->block_ms = 0;
+    p->block_ms = p->short_since_us = 0;
+    p->cutting = false;
     return BF_OK;
 }
 
@@ -229,11 +236,99 @@ static bool is_filler(const struct bf_message *msg) {
     return msg->header_count == 1 && !msg->value.data && strcmp(msg->headers[0].name, FILLER_HEADER) == 0;
 }
 
+/* ---- is it still the log that was read? ---- */
+
+static void read_whole(struct ingest *in, struct ingest_partition *p, int64_t low) {
+    const char *topic = in->topics[p->topic].name;
+    int64_t known_end = p->proof.on ? p->proof.known_end : p->expected;
+    bf_log(BF_LOG_WARN, "log_differs", "topic=%s partition=%d action=\"compare it from %lld on\"", topic, p->partition, (long long)low);
+    log_proof_whole(&p->proof, low, known_end);
+    p->expected = low;
+    p->short_since_us = 0;
+}
+
+/* Read on at p->expected, or once more if the time has not come. */
+static enum bf_code read_on(struct ingest *in, const struct ingest_partition *p, int64_t delay_ms, struct bf_err *err) {
+    struct bf_tp tp = {in->topics[p->topic].name, p->partition, p->expected};
+    if (delay_ms == 0)
+        return bf_consumer_rewind(in->c->consumer, &tp, 1, err);
+    bf_consumer_later(in->c->consumer, &tp, delay_ms);
+    return BF_OK;
+}
+
+/* Set the ledgers back and read on there; while that cannot be, come again. */
+static enum bf_code cut(struct ingest *in, struct ingest_partition *p, struct bf_err *err) {
+    p->cutting = true;
+    p->expected = p->proof.same_end;
+    p->proof.topic = in->topics[p->topic].name;
+    enum bf_code code = commit(in, err);
+    if (code == BF_OK)
+        code = log_proof_cut(in->c, in->archive, &p->proof, err);
+    if (code == BF_AGAIN || code == BF_NOMEM) {
+        bf_series_add(bf_metrics_series(in->c->metrics, M_WAITS, "postgres", NULL, NULL), 1);
+        return read_on(in, p, CUT_RETRY_MS, err);
+    }
+    p->cutting = code != BF_OK;
+    return code == BF_OK ? read_on(in, p, 0, err) : code;
+}
+
+/* A record below known_end: compare it. *held: nothing more is to be done with it. */
+static enum bf_code prove(struct ingest *in, struct ingest_partition *p, const struct bf_message *msg, bool *held, struct bf_err *err) {
+    enum proof_verdict verdict = PROOF_CUT;
+    int64_t low, high;
+    *held = true;
+    if (!p->cutting && msg->offset >= p->proof.known_end) { /* all of it is the same, or cannot be compared */
+        p->expected = p->proof.known_end;
+        p->proof.on = *held = false;
+        return BF_OK;
+    }
+    p->proof.topic = msg->topic;
+    enum bf_code code = BF_OK;
+    if (is_filler(msg)) /* stands where the embedded broker has forgotten */
+        verdict = PROOF_SKIP;
+    else if (!p->cutting)
+        code = log_proof_record(in->c, &p->proof, msg, &verdict, err);
+    if (code == BF_OK && verdict == PROOF_SKIP)
+        p->expected = msg->offset + 1;
+    else if (code == BF_OK && verdict == PROOF_CUT)
+        code = cut(in, p, err);
+    else if (code == BF_OK && (code = bf_consumer_query_watermarks(in->c->consumer, msg->topic, msg->partition, 5000, &low, &high, err)) == BF_OK) {
+        read_whole(in, p, low);
+        code = read_on(in, p, 0, err);
+    }
+    return code == BF_AGAIN ? read_on(in, p, CUT_RETRY_MS, err) : code;
+}
+
+/* The log ends below known_end. A broker that has just come up may not know its log's end: believe it after a while only. */
+static enum bf_code prove_end(struct ingest *in, struct ingest_partition *p, int64_t offset, struct bf_err *err) {
+    int64_t now = bf_time_monotonic_us(), low, high;
+    if (!p->cutting && offset >= p->proof.known_end) {
+        p->expected = p->proof.known_end;
+        p->proof.on = false;
+        return BF_OK;
+    }
+    if (p->short_since_us == 0)
+        p->short_since_us = now;
+    if (!p->cutting && now - p->short_since_us < SHORT_BELIEVED_US)
+        return read_on(in, p, CUT_RETRY_MS, err);
+    if (p->cutting || log_proof_end(&p->proof) == PROOF_CUT)
+        return cut(in, p, err);
+    enum bf_code code = bf_consumer_query_watermarks(in->c->consumer, in->topics[p->topic].name, p->partition, 5000, &low, &high, err);
+    if (code == BF_OK) {
+        read_whole(in, p, low);
+        p->short_since_us = now - SHORT_BELIEVED_US;
+    }
+    return read_on(in, p, code == BF_OK ? 0 : CUT_RETRY_MS, err);
+}
+
 static enum bf_code take_message(struct ingest *in, const struct bf_message *msg, struct bf_err *err) {
     struct ingest_partition *p = find_part(in, msg->topic, msg->partition);
     if (!p || msg->offset < p->expected)
         return BF_OK; /* taken from us, or had already */
     enum bf_code code = BF_OK;
+    bool held = false;
+    if (p->proof.on && ((code = prove(in, p, msg, &held, err)) != BF_OK || held))
+        return code;
     if (is_filler(msg))
         return add_gap(in, p, msg->offset + 1, DISPOSITION_CONTROL, err);
     code = envelope_open(&in->envelope, in->topics[p->topic].way, msg, err);
@@ -257,13 +352,27 @@ static enum bf_code take_message(struct ingest *in, const struct bf_message *msg
 
 /* ---- called back from the consumer's poll ---- */
 
+/* Reading begins at the last event that is held, to see whether it is still there. */
+static enum bf_code begin_part(struct ingest *in, struct bf_tp *tp, struct bf_err *err) {
+    struct log_proof proof = {.topic = tp->topic, .partition = tp->partition};
+    int64_t begin;
+    enum bf_code code = log_proof_begin(in->c, in->archive, tp->offset, &proof, &begin, err);
+    if (code == BF_OK) {
+        tp->offset = begin;
+        code = add_part(in, tp, err);
+    }
+    if (code == BF_OK)
+        find_part(in, tp->topic, tp->partition)->proof = proof;
+    return code;
+}
+
 static enum bf_code on_assigned(void *ctx, struct bf_tp *tps, size_t count, struct bf_err *err) {
     struct ingest *in = ctx;
     enum bf_code code = recover_take(in->c, in->archive, in->c->consumer, tps, count, err);
     if (code == BF_AGAIN)
         bf_series_add(bf_metrics_series(in->c->metrics, M_WAITS, "postgres", NULL, NULL), 1);
     for (size_t i = 0; code == BF_OK && i < count; i++)
-        code = add_part(in, &tps[i], err);
+        code = begin_part(in, &tps[i], err);
     if (code == BF_OK) {
         bf_log(BF_LOG_INFO, "assigned", "partitions=%zu", count);
         atomic_store(&in->c->ingesting, true);
@@ -293,12 +402,38 @@ static void on_revoked(void *ctx, const struct bf_tp *tps, size_t count, bool lo
 static void on_gap(struct ingest *in, const char *topic, int32_t partition, int64_t to, enum disposition d) {
     struct bf_err err;
     struct ingest_partition *p = find_part(in, topic, partition);
-    if (p && to > p->expected && add_gap(in, p, to, d, &err) != BF_OK)
+    if (p && p->proof.on && to >= p->proof.known_end && !p->cutting) { /* what was to be compared is gone: it cannot be */
+        p->expected = p->proof.known_end;
+        p->proof.on = false;
+    } else if (p && p->proof.on) {
+        p->expected = to > p->expected ? to : p->expected;
+        p->proof.same_end = p->proof.same_end < to ? to : p->proof.same_end;
+    }
+    if (p && !p->proof.on && to > p->expected && add_gap(in, p, to, d, &err) != BF_OK)
         fatal(in, "ledger_failed", &err, BF_EXIT_INTERNAL);
 }
 
 static void on_end(void *ctx, const char *topic, int32_t partition, int64_t offset) {
-    on_gap(ctx, topic, partition, offset, DISPOSITION_CONTROL);
+    struct ingest *in = ctx;
+    struct bf_err err;
+    struct ingest_partition *p = find_part(in, topic, partition);
+    enum bf_code code = p && p->proof.on ? prove_end(in, p, offset, &err) : BF_OK;
+    if (code != BF_OK)
+        fatal(in, "proof_failed", &err, code == BF_BROKEN ? BF_EXIT_STATE : BF_EXIT_INTERNAL);
+    else if (p && !p->proof.on)
+        on_gap(ctx, topic, partition, offset, DISPOSITION_CONTROL);
+}
+
+static int64_t on_cut_back(void *ctx, const char *topic, int32_t partition, int64_t from, int64_t low, int64_t high) {
+    struct ingest *in = ctx;
+    struct ingest_partition *p = find_part(in, topic, partition);
+    if (!p)
+        return -1;
+    bf_log(BF_LOG_WARN, "log_too_short", "topic=%s partition=%d read=%lld low=%lld high=%lld", topic, partition, (long long)from, (long long)low,
+           (long long)high);
+    read_whole(in, p, low);
+    p->short_since_us = bf_time_monotonic_us() - SHORT_BELIEVED_US; /* it was believed already */
+    return low;
 }
 
 static void on_lost(void *ctx, const char *topic, int32_t partition, int64_t from, int64_t to) {
@@ -410,7 +545,7 @@ static enum bf_code open_parts(struct ingest *in, struct bf_err *err) {
                                              .connect_timeout_ms = 5000, .statement_timeout_ms = 0};
     const struct bf_consumer_settings consumer = {
         .bootstrap = c->settings->bootstrap, .group = c->settings->group, .client_id = "capsule", .topics = topics,
-        .calls = {on_assigned, on_revoked, on_end, on_lost, in}};
+        .calls = {on_assigned, on_revoked, on_end, on_lost, in}, .cut_back = on_cut_back};
     enum bf_code code;
     if ((code = archive_open(&archive, &in->archive, err)) != BF_OK || (code = schema_source_new(c, &in->schemas, err)) != BF_OK ||
         (code = hot_batch_new(c->hot, &in->batch, err)) != BF_OK)

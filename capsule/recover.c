@@ -3,6 +3,7 @@
 #include "archiver.h"
 #include "bf_failpoint.h"
 #include "bf_log.h"
+#include "log_proof.h"
 #include "bf_time.h"
 
 #include <stdlib.h>
@@ -142,6 +143,20 @@ static enum bf_code older_than_hot(const struct bf_tp *tp, int64_t archived, int
                    tp->topic, tp->partition, (long long)archived, (long long)ours);
 }
 
+/* The log was cut back and the process ended before the hot store followed. */
+static enum bf_code finish_cut(struct capsule *c, struct archive *a, const struct archive_taken *taken, struct bf_tp *tp, int64_t archived,
+                               int64_t ours, struct bf_err *err) {
+    struct archive_cut last = {.topic = bf_slice_str(tp->topic), .partition = tp->partition};
+    enum bf_code code = archive_last_cut(a, &last, err);
+    if (code == BF_OK && (last.from != archived || last.to != ours))
+        return BF_NOT_FOUND;
+    if (code == BF_OK)
+        code = log_proof_cut_hot(c, tp->topic, tp->partition, archived, taken->through_us, err);
+    if (code == BF_OK)
+        tp->offset = archived;
+    return code;
+}
+
 /* Our tail goes on where the archive ends, or it does not count. The fence lets nobody write but where the archive ends, so equal offsets mean
  * that nobody wrote in between, whoever held the partition. */
 static enum bf_code begin_offset(struct capsule *c, struct archive *a, struct bf_consumer *consumer, const struct archive_taken *taken,
@@ -155,6 +170,8 @@ static enum bf_code begin_offset(struct capsule *c, struct archive *a, struct bf
         tp->offset = hp->next_offset;
         return BF_OK;
     }
+    if (had && archived < ours && (code = finish_cut(c, a, taken, tp, archived, ours, err)) != BF_NOT_FOUND)
+        return code;
     if (had && archived < ours)
         return older_than_hot(tp, archived, ours, err);
     if ((had || archived >= 0) && (code = adopt(c, a, tp, had, err)) != BF_OK)

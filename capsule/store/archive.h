@@ -46,6 +46,12 @@ struct archive_partition {
 /* Every partition the archive knows; free(*out). */
 BF_MUST_CHECK enum bf_code archive_partitions(struct archive *a, struct archive_partition **out, size_t *count, struct bf_err *err);
 
+struct archive_cut {
+    struct bf_slice topic;
+    int32_t partition;
+    int64_t from, to, cut_at_us;
+};
+
 /* Take partitions: for each raise the epoch and set the owner in one transaction (rows are made when missing, next_offset -1). out[i] belongs to
  * tps[i]; previous_owner tells whether somebody else held it since. */
 struct archive_taken {
@@ -59,6 +65,12 @@ BF_MUST_CHECK enum bf_code archive_take(struct archive *a, const struct bf_uuid 
 /* The same; each new epoch also lies above least_epochs[i] (NULL: none): a database that was restored from a backup has forgotten some. */
 BF_MUST_CHECK enum bf_code archive_take_above(struct archive *a, const struct bf_uuid *owner, const struct bf_tp *tps, const int64_t *least_epochs,
                                               size_t count, struct archive_taken *out, struct bf_err *err);
+
+/* The partition's log holds other records than before from `from` on; `to` is how far it was read and archived. BF_BROKEN with native 1: it is not
+ * this owner's, or not archived up to there. */
+BF_MUST_CHECK enum bf_code archive_cut(struct archive *a, const struct bf_uuid *owner, const struct archive_cut *cut, struct bf_err *err);
+/* The newest cut of a partition (topic and partition in *cut are set by the caller); BF_NOT_FOUND: there is none. */
+BF_MUST_CHECK enum bf_code archive_last_cut(struct archive *a, struct archive_cut *cut, struct bf_err *err);
 
 /* Write one chunk in one transaction: rows by COPY, duplicates, quarantine, coverage, and every partition's next_offset fenced by
  * (owner, epoch, offset_before). Also archived_through of this owner. BF_BROKEN with sqlstate "" and native 1: the fence was lost, nothing was written.

@@ -103,6 +103,44 @@ done:
     return code;
 }
 
+enum bf_code archive_cut(struct archive *a, const struct bf_uuid *owner, const struct archive_cut *cut, struct bf_err *err) {
+    struct params *p = &a->params;
+    PGresult *r = NULL;
+    params_clear(p);
+    params_text(p, cut->topic);
+    params_int4(p, cut->partition);
+    params_int8(p, cut->from);
+    params_int8(p, cut->to);
+    params_time(p, cut->cut_at_us);
+    params_uuid(p, owner);
+    enum bf_code code = archive_exec(a, "select capsule.cut_partition($1, $2, $3, $4, $5, $6)::int", "noting that a log was cut back", &r, err);
+    if (code == BF_OK && pg_int4(r, 0, 0) == 0)
+        code = bf_fail(err, BF_BROKEN, 1, "%.*s/%d is not ours, or not archived up to %lld", (int)cut->topic.len, (const char *)cut->topic.data,
+                       cut->partition, (long long)cut->to);
+    PQclear(r);
+    return code;
+}
+
+enum bf_code archive_last_cut(struct archive *a, struct archive_cut *cut, struct bf_err *err) {
+    PGresult *r = NULL;
+    params_clear(&a->params);
+    params_text(&a->params, cut->topic);
+    params_int4(&a->params, cut->partition);
+    enum bf_code code = archive_exec(a,
+                                     "select from_offset, to_offset, cut_at from capsule.log_cuts where topic = $1 and kafka_partition = $2"
+                                     " order by cut_at desc limit 1",
+                                     "reading where a log was cut back", &r, err);
+    if (code == BF_OK && PQntuples(r) == 0)
+        code = bf_fail(err, BF_NOT_FOUND, 0, "it was never cut back");
+    if (code == BF_OK) {
+        cut->from = pg_int8(r, 0, 0);
+        cut->to = pg_int8(r, 0, 1);
+        cut->cut_at_us = pg_time(r, 0, 2);
+    }
+    PQclear(r);
+    return code;
+}
+
 enum bf_code archive_partitions(struct archive *a, struct archive_partition **out, size_t *count, struct bf_err *err) {
     PGresult *r = NULL;
     struct archive_partition *all = NULL;

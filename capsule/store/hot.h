@@ -74,6 +74,9 @@ BF_MUST_CHECK enum bf_code hot_evict(struct hot *h, int64_t through_us, size_t m
 BF_MUST_CHECK enum bf_code hot_forget_partition(struct hot *h, struct bf_slice topic, int32_t partition, int64_t archived_through_us,
                                                 struct bf_err *err);
 
+/* The partition's log holds other records from `from` on: forget the ledger beyond it and stand there. Its records must be evicted. */
+BF_MUST_CHECK enum bf_code hot_cut_partition(struct hot *h, struct bf_slice topic, int32_t partition, int64_t from, struct bf_err *err);
+
 /* The event recorded at this moment is refused by the archive: it becomes a quarantined record (reason refused) in its place, its id is forgotten.
  * Something else or nothing is there: BF_OK, nothing changes. */
 BF_MUST_CHECK enum bf_code hot_refuse(struct hot *h, int64_t recorded_at_us, const char *detail, struct bf_err *err);

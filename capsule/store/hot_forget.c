@@ -286,3 +286,27 @@ enum bf_code hot_forget_partition(struct hot *h, struct bf_slice topic, int32_t 
     forget_fini(&t.f);
     return hot_write_end(h, t.f.txn, code, &(struct hot_publish){0}, err);
 }
+
+enum bf_code hot_cut_partition(struct hot *h, struct bf_slice topic, int32_t partition, int64_t from, struct bf_err *err) {
+    struct partition_row row;
+    uint32_t topic_no;
+    MDB_txn *txn;
+    if (!hot_topic_find(h, topic, &topic_no))
+        return BF_OK;
+    struct hot_key key = key_pair(topic_no, (uint32_t)partition);
+    enum bf_code code = hot_write_begin(h, &txn, err);
+    if (code != BF_OK)
+        return code;
+    int rc = hot_get(txn, h->db[DB_PARTITIONS], &key, &row, sizeof row);
+    if (rc == MDB_SUCCESS && from < row.next_offset) {
+        rc = ledger_set(h, txn, topic_no, partition, from, row.next_offset, -1, &row);
+        row.next_offset = from;
+        if (from < row.first_offset)
+            row.first_offset = from;
+        if (rc == MDB_SUCCESS)
+            rc = hot_put(txn, h->db[DB_PARTITIONS], &key, &row, sizeof row);
+    }
+    if (rc != MDB_SUCCESS && rc != MDB_NOTFOUND)
+        code = hot_fail(err, rc, "cutting back %.*s/%d", (int)topic.len, (const char *)topic.data, partition);
+    return hot_write_end(h, txn, code, &(struct hot_publish){0}, err);
+}

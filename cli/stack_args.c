@@ -46,6 +46,12 @@ static void add_backbone(struct args *a, const struct stack *s) {
     add(a, "--registry=%s", s->registry);
 }
 
+/* Where nodes' pasts and evidence come from: ready before those who ask. */
+static void add_capsule(struct args *a, const struct stack *s) {
+    if (s->services[SERVICE_CAPSULE].url[0] != '\0')
+        add(a, "--capsule=%s", s->services[SERVICE_CAPSULE].url);
+}
+
 static void capsule_args(struct args *a, const struct stack *s, bool again) {
     add(a, "--bootstrap=%s", s->kafka);
     add(a, "--registry-url=%s", s->registry);
@@ -73,12 +79,14 @@ char **stack_args(const struct stack *s, enum service which, bool again) {
     case SERVICE_CAPSULE: capsule_args(&a, s, again); break;
     case SERVICE_ODYSSEY:
         add_backbone(&a, s);
+        add_capsule(&a, s);
         add(&a, "--rules=%s/odyssey/rules.json", s->home);
         add_port(&a, s, which, "http-port", 0, false, again);
         add_files(&a, s, which, "state-dir");
         break;
     case SERVICE_PLATO:
         add_backbone(&a, s);
+        add_capsule(&a, s);
         add(&a, "--policies=%s/plato/policies.json", s->home);
         add_port(&a, s, which, "http-port", 0, false, again);
         add_files(&a, s, which, "state-dir");

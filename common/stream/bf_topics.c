@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define PATHS_MAX 8
 
@@ -48,6 +49,20 @@ void bf_topic_split(const char *topic, struct bf_slice *domain, struct bf_slice 
 }
 
 /* ---- loading ---- */
+
+void bf_topics_find_dir(const char *told, char *dst, size_t dst_bytes) {
+    char exe[4096];
+    ssize_t n = told == NULL ? readlink("/proc/self/exe", exe, sizeof exe - 1) : 0;
+
+    snprintf(dst, dst_bytes, "%s", told != NULL ? told : "schemas");
+    if (n <= 0) return;
+    exe[n] = '\0';
+    for (int i = 0; i < 3; i++) {
+        char *slash = strrchr(exe, '/');
+        if (slash != NULL) *slash = '\0';
+    }
+    snprintf(dst, dst_bytes, "%s/schemas", exe);
+}
 
 static enum bf_code read_paths(const json_t *object, const char *name, const char *key, const char ***out, struct bf_err *err) {
     const json_t *list = json_object_get(object, key);

@@ -42,6 +42,8 @@ struct bf_topics;
 
 /* `dir` holds topics.json and the .avsc files. */
 BF_MUST_CHECK enum bf_code bf_topics_load(const char *dir, struct bf_topics **out, struct bf_err *err);
+/* The folder told, else schemas/ two levels above this program. */
+void bf_topics_find_dir(const char *told, char *dst, size_t dst_bytes);
 void bf_topics_free(struct bf_topics *t);
 size_t bf_topics_count(const struct bf_topics *t);
 const struct bf_topic *bf_topics_at(const struct bf_topics *t, size_t index);

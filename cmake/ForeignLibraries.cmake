@@ -8,10 +8,12 @@ pkg_check_modules(PQ REQUIRED IMPORTED_TARGET libpq)
 pkg_check_modules(LMDB REQUIRED IMPORTED_TARGET lmdb)
 pkg_check_modules(CURL REQUIRED IMPORTED_TARGET libcurl)
 pkg_check_modules(CRYPTO REQUIRED IMPORTED_TARGET libcrypto)
+pkg_check_modules(ZLIB REQUIRED IMPORTED_TARGET zlib)
+pkg_check_modules(ZSTD REQUIRED IMPORTED_TARGET libzstd)
 find_library(AVRO_LIBRARY avro REQUIRED)
 
 # bf_module(name SOURCES … LINKS … [OWNS file …]): a static library whose public headers are those of its folder. `OWNS` files may include
-# foreign headers (librdkafka, avro-c, lmdb, libpq, microhttpd, curl); all others may not.
+# foreign headers (librdkafka, avro-c, lmdb, libpq, microhttpd, curl, zlib, zstd); all others may not.
 function(bf_module name)
   cmake_parse_arguments(ARG "" "" "SOURCES;LINKS;OWNS" ${ARGN})
   add_library(${name} STATIC ${ARG_SOURCES} ${ARG_OWNS})

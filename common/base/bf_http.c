@@ -8,6 +8,8 @@
 
 #include <errno.h>
 #include <microhttpd.h>
+#include <poll.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -264,6 +266,7 @@ static void *on_uri(void *cls, const char *uri, struct MHD_Connection *mhd) {
     req->route = NULL;
     req->parts.segment_count = req->parts.query_count = 0;
     bf_buf_clear(&req->headers);
+    req->etag[0] = '\0';
     req->head_seen = req->must_close = req->replied = false;
     req->queued = MHD_NO;
     req->status = req->error_status = 0;
@@ -346,7 +349,24 @@ void bf_http_add_header(struct bf_http_request *req, const char *name, const cha
     }
 }
 
+/* The body in another coding, if that is asked for and done. */
+static bool reply_encoded(struct bf_http_request *req, int status, const char *content_type, const void *body, size_t len) {
+    struct bf_buf encoded;
+    if (!bf_http_encode_body(req, content_type, (struct bf_slice){body, len}, &encoded)) {
+        return false;
+    }
+    struct MHD_Response *response = MHD_create_response_from_buffer(encoded.len, encoded.data, MHD_RESPMEM_MUST_FREE);
+    if (response == NULL) {
+        bf_buf_fini(&encoded);
+    }
+    queue(req, status, content_type, response, (int64_t)encoded.len);
+    return true;
+}
+
 void bf_http_reply(struct bf_http_request *req, int status, const char *content_type, const void *body, size_t len) {
+    if (reply_encoded(req, status, content_type, body, len)) {
+        return;
+    }
     struct MHD_Response *response =
         MHD_create_response_from_buffer(len, len > 0 ? (void *)(uintptr_t)body : (void *)(uintptr_t)"", MHD_RESPMEM_MUST_COPY);
     queue(req, status, content_type, response, (int64_t)len);
@@ -364,6 +384,10 @@ void bf_http_reply_take(struct bf_http_request *req, int status, const char *con
         return;
     }
     size_t len = body->len;
+    if (reply_encoded(req, status, content_type, body->data, len)) {
+        bf_buf_fini(body);
+        return;
+    }
     struct MHD_Response *response = MHD_create_response_from_buffer(len, body->data, MHD_RESPMEM_MUST_FREE);
     if (response == NULL) {
         free(body->data);
@@ -375,7 +399,15 @@ void bf_http_reply_take(struct bf_http_request *req, int status, const char *con
 struct stream {
     struct bf_http_stream calls;
     struct bf_conn *conn;
+    struct MHD_Response *response; /* libmicrohttpd's; it outlives the stream */
 };
+
+static void put_trailer(void *to, const char *name, const char *value) {
+    const struct stream *s = to;
+    if (is_token(name, strlen(name)) && is_field_value(value, strlen(value))) {
+        (void)MHD_add_response_footer(s->response, name, value);
+    }
+}
 
 static ssize_t stream_read(void *cls, uint64_t pos, char *dst, size_t max) {
     (void)pos;
@@ -384,6 +416,9 @@ static ssize_t stream_read(void *cls, uint64_t pos, char *dst, size_t max) {
     ssize_t n = s->calls.read(s->calls.ctx, dst, max);
     bf_assert(n <= (ssize_t)max);
     bf_conn_phase(s->conn, CONN_PHASE_SEND, n > 0 ? n : 0);
+    if (n == 0 && s->calls.trailers != NULL) {
+        s->calls.trailers(s->calls.ctx, put_trailer, s);
+    }
     return n > 0 ? n : n == 0 ? MHD_CONTENT_READER_END_OF_STREAM : MHD_CONTENT_READER_END_WITH_ERROR;
 }
 
@@ -408,8 +443,10 @@ void bf_http_reply_stream(struct bf_http_request *req, int status, const char *c
         return;
     }
     if (s != NULL) {
-        *s = (struct stream){calls, bf_conn_of(req)};
+        bf_http_encode_stream(req, content_type, &calls);
+        *s = (struct stream){.calls = calls, .conn = bf_conn_of(req)};
         response = MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, STREAM_BLOCK_BYTES, stream_read, s, stream_close);
+        s->response = response;
     }
     if (response == NULL) {
         free(s);
@@ -418,6 +455,12 @@ void bf_http_reply_stream(struct bf_http_request *req, int status, const char *c
         }
     }
     queue(req, status, content_type, response, 0);
+}
+
+bool bf_http_gone(const struct bf_http_request *req) {
+    struct pollfd p = {.fd = ((const struct bf_conn *)(const void *)((const char *)req - offsetof(struct bf_conn, req)))->fd,
+                       .events = POLLRDHUP};
+    return poll(&p, 1, 0) > 0 && (p.revents & (POLLRDHUP | POLLHUP | POLLERR)) != 0;
 }
 
 /* ---- reading the request ---- */

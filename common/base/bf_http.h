@@ -69,6 +69,12 @@ const char *bf_http_peer(const struct bf_http_request *req); /* the client's add
 /* Extra response headers; before the reply. Values with control characters are dropped. */
 void bf_http_add_header(struct bf_http_request *req, const char *name, const char *value);
 
+/* Give the answer a strong entity tag (RFC 9110 §8.8.3), at most 64 characters without quotes. True: the client has it already
+ * (If-None-Match) and was answered with 304. */
+BF_MUST_CHECK bool bf_http_etag(struct bf_http_request *req, const char *opaque);
+
+/* Answers in text are compressed with gzip or zstd where Accept-Encoding asks for it (RFC 9110 §12.5.3); short ones never. */
+
 void bf_http_reply(struct bf_http_request *req, int status, const char *content_type, const void *body, size_t len); /* copies */
 void bf_http_reply_take(struct bf_http_request *req, int status, const char *content_type, struct bf_buf *body); /* takes body's memory */
 
@@ -80,13 +86,18 @@ void bf_http_problem(struct bf_http_request *req, int status, const char *param,
 void bf_http_problem_err(struct bf_http_request *req, const struct bf_err *err, const char *param);
 
 /* A body of unknown length. read() fills up to max bytes and returns how many, 0 at the end, -1 to cut the connection (the client
- * sees an incomplete body). It may block; it should poll bf_http_stopping(). close() is called exactly once, also when the
- * client is gone. */
+ * sees an incomplete body). It may block; it should poll bf_http_stopping() and bf_http_gone(). close() is called exactly once, also when
+ * the client is gone. trailers() (may be NULL) is called once when read() has returned 0 and puts fields behind the body (RFC 9110 §6.5);
+ * name them in a Trailer header beforehand. HTTP/1.0 has none. */
+typedef void bf_http_put_trailer(void *to, const char *name, const char *value);
 struct bf_http_stream {
     ssize_t (*read)(void *ctx, char *dst, size_t max);
     void (*close)(void *ctx);
     void *ctx;
+    void (*trailers)(void *ctx, bf_http_put_trailer *put, void *to);
 };
+/* Has the client closed its side? For read() while it waits; `req` is good for this alone until close(). */
+bool bf_http_gone(const struct bf_http_request *req);
 void bf_http_reply_stream(struct bf_http_request *req, int status, const char *content_type, struct bf_http_stream stream);
 
 #endif

@@ -2,6 +2,7 @@
 #ifndef BF_HTTP_INTERNAL_H
 #define BF_HTTP_INTERNAL_H
 
+#include "bf_compress.h"
 #include "bf_http.h"
 #include "bf_http_target.h"
 
@@ -10,6 +11,9 @@
 
 struct MHD_Connection;
 struct MHD_Daemon;
+
+#define BF_ETAG_OPAQUE_MAX 64
+#define BF_ETAG_BYTES (BF_ETAG_OPAQUE_MAX + 16)
 
 /* Where a connection is; each phase has its own deadline (bf_http_conn.c). */
 enum conn_phase {
@@ -33,6 +37,7 @@ struct bf_http_request { /* owned by the connection's thread; its memory is used
     struct bf_buf body;
     bool body_too_large;
     struct bf_buf headers; /* for the answer: name NUL value NUL … */
+    char etag[BF_ETAG_OPAQUE_MAX + 1]; /* for the answer; empty: none */
     bool head_seen, must_close, replied;
     int queued; /* what libmicrohttpd said about the answer */
     int status; /* 0: none yet */
@@ -84,6 +89,13 @@ BF_MUST_CHECK enum bf_code bf_http_listen(const char *host, int port, bool port_
 
 /* bf_http_tls.c */
 BF_MUST_CHECK enum bf_code bf_http_tls_load(struct bf_http *h, struct bf_err *err);
+
+/* bf_http_encode.c: both add Vary, Content-Encoding and ETag to the answer's headers. */
+/* True: *out (the caller's to free) is the body to send instead. */
+bool bf_http_encode_body(struct bf_http_request *req, const char *content_type, struct bf_slice body, struct bf_buf *out);
+void bf_http_encode_stream(struct bf_http_request *req, const char *content_type, struct bf_http_stream *stream);
+/* Of an Accept-Encoding header (may be NULL). */
+enum bf_coding bf_http_accepted_coding(const char *accept_encoding);
 
 /* bf_http_problem.c */
 const char *bf_http_status_title(int status);

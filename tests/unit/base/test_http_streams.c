@@ -55,7 +55,7 @@ static void on_stream(struct bf_http_request *req, void *ctx) {
     s->cut = bf_http_query(req, "cut") != NULL;
     s->trickle = bf_http_query(req, "trickle") != NULL;
     atomic_fetch_add(&opened, 1);
-    bf_http_reply_stream(req, 200, "text/plain", (struct bf_http_stream){source_read, source_close, s});
+    bf_http_reply_stream(req, 200, "text/plain", (struct bf_http_stream){.read = source_read, .close = source_close, .ctx = s});
 }
 
 static const char *const params[] = {"bytes", "cut", "trickle", NULL};

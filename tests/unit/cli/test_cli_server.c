@@ -86,7 +86,7 @@ static void on_replay(struct bf_http_request *req, void *ctx) {
                                  "\"complete\":true}\n",
                       last - first + world.wrong_count, digest, last - 1);
     }
-    bf_http_reply_stream(req, 200, "application/x-ndjson", (struct bf_http_stream){stream_read, stream_close, st});
+    bf_http_reply_stream(req, 200, "application/x-ndjson", (struct bf_http_stream){.read = stream_read, .close = stream_close, .ctx = st});
 }
 
 /* ---- the ledger ---- */

@@ -65,7 +65,9 @@ static enum bf_code prepare_archive(struct capsule *c, void *arg, struct bf_err 
     enum bf_code code = archive_migrate(arg, c->settings->migrations_dir, &applied, err);
     if (code == BF_OK && applied)
         bf_log(BF_LOG_INFO, "migrated", "applied=%d", applied);
-    return code == BF_OK ? archive_bind_cluster(arg, c->cluster_id, err) : code;
+    if (code == BF_OK)
+        code = archive_bind_cluster(arg, c->cluster_id, err);
+    return code == BF_OK ? archive_secret(arg, "cursor", c->cursor_key, sizeof c->cursor_key, err) : code;
 }
 
 static enum bf_code open_hot(struct capsule *c, struct bf_err *err) {

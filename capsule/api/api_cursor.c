@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-#define VERSION 1
+#define VERSION 2
 #define FIXED_BYTES 26 /* version, kind, three integers */
 #define SUM_BYTES 8
 
@@ -20,6 +20,66 @@ uint64_t api_cursor_hash(uint64_t seed, const void *data, size_t len) {
     h = (h ^ (h >> 33)) * UINT64_C(0xc4ceb9fe1a85ec53);
     return h ^ (h >> 33);
 }
+
+/* ---- the MAC ---- */
+
+static uint64_t rotate(uint64_t v, int n) {
+    return (v << n) | (v >> (64 - n));
+}
+
+static void sip_round(uint64_t v[4]) {
+    v[0] += v[1];
+    v[1] = rotate(v[1], 13) ^ v[0];
+    v[0] = rotate(v[0], 32);
+    v[2] += v[3];
+    v[3] = rotate(v[3], 16) ^ v[2];
+    v[0] += v[3];
+    v[3] = rotate(v[3], 21) ^ v[0];
+    v[2] += v[1];
+    v[1] = rotate(v[1], 17) ^ v[2];
+    v[2] = rotate(v[2], 32);
+}
+
+static void sip_word(uint64_t v[4], uint64_t word) {
+    v[3] ^= word;
+    sip_round(v);
+    sip_round(v);
+    v[0] ^= word;
+}
+
+static uint64_t little_endian(const uint8_t *p, size_t len) {
+    uint64_t word = 0;
+    for (size_t i = 0; i < len; i++) {
+        word |= (uint64_t)p[i] << (8 * i);
+    }
+    return word;
+}
+
+uint64_t api_siphash(const uint8_t key[CURSOR_KEY_BYTES], const void *data, size_t len) {
+    const uint8_t *p = data;
+    uint64_t k0 = little_endian(key, 8), k1 = little_endian(key + 8, 8);
+    uint64_t v[4] = {k0 ^ UINT64_C(0x736f6d6570736575), k1 ^ UINT64_C(0x646f72616e646f6d), k0 ^ UINT64_C(0x6c7967656e657261),
+                     k1 ^ UINT64_C(0x7465646279746573)};
+    size_t left = len;
+    for (; left >= 8; left -= 8, p += 8) {
+        sip_word(v, little_endian(p, 8));
+    }
+    sip_word(v, little_endian(p, left) | (uint64_t)len << 56);
+    v[2] ^= 0xff;
+    for (int i = 0; i < 4; i++) {
+        sip_round(v);
+    }
+    return v[0] ^ v[1] ^ v[2] ^ v[3];
+}
+
+static uint64_t mac(uint64_t seal, const uint8_t *raw, size_t len) {
+    uint8_t key[CURSOR_KEY_BYTES];
+    bf_put_be64(key, seal);
+    bf_put_be64(key + 8, ~seal);
+    return api_siphash(key, raw, len);
+}
+
+/* ---- base64url ---- */
 
 static size_t encode64(const uint8_t *src, size_t len, char *dst) {
     size_t n = 0;
@@ -72,7 +132,7 @@ static bool decode64(const char *src, size_t len, uint8_t *dst, size_t *bytes) {
     return true;
 }
 
-size_t api_cursor_encode(const struct api_cursor *c, uint64_t filter, char dst[CURSOR_ENCODED_MAX]) {
+size_t api_cursor_encode(const struct api_cursor *c, uint64_t seal, char dst[CURSOR_ENCODED_MAX]) {
     uint8_t raw[FIXED_BYTES + CURSOR_TEXT_MAX + SUM_BYTES];
     size_t text = c->text.len < CURSOR_TEXT_MAX ? c->text.len : CURSOR_TEXT_MAX;
     raw[0] = VERSION;
@@ -84,11 +144,11 @@ size_t api_cursor_encode(const struct api_cursor *c, uint64_t filter, char dst[C
         memcpy(raw + FIXED_BYTES, c->text.data, text);
     }
     size_t len = FIXED_BYTES + text;
-    bf_put_be64(raw + len, api_cursor_hash(filter, raw, len));
+    bf_put_be64(raw + len, mac(seal, raw, len));
     return encode64(raw, len + SUM_BYTES, dst);
 }
 
-bool api_cursor_decode(const char *encoded, enum api_cursor_kind kind, uint64_t filter, struct api_cursor *out,
+bool api_cursor_decode(const char *encoded, enum api_cursor_kind kind, uint64_t seal, struct api_cursor *out,
                        uint8_t buffer[CURSOR_ENCODED_MAX]) {
     char again[CURSOR_ENCODED_MAX];
     size_t len = strlen(encoded), bytes = 0;
@@ -100,7 +160,7 @@ bool api_cursor_decode(const char *encoded, enum api_cursor_kind kind, uint64_t 
     }
     size_t body = bytes - SUM_BYTES;
     if (buffer[0] != VERSION || buffer[1] != (uint8_t)kind || body - FIXED_BYTES > CURSOR_TEXT_MAX ||
-        bf_get_be64(buffer + body) != api_cursor_hash(filter, buffer, body)) {
+        bf_get_be64(buffer + body) != mac(seal, buffer, body)) {
         return false;
     }
     out->kind = kind;

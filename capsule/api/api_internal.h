@@ -89,6 +89,8 @@ bool api_filter(struct api_call *call, struct event_query *q);
 bool api_filter_ranges(struct api_call *call, const struct event_query *q); /* from <= to, both pairs */
 /* The hash of what a cursor is bound to: all of the query but known_by. `q` has its topics sorted. */
 uint64_t api_filter_hash(enum api_cursor_kind kind, const struct event_query *q);
+/* That hash under the archive's key: what cursors are sealed with. */
+uint64_t api_seal(const struct api_call *call, uint64_t filter_hash);
 /* Sort the topics and drop repeated ones. */
 void api_sort_topics(struct event_query *q);
 

@@ -35,7 +35,7 @@ void api_get_nodes(struct bf_http_request *req, void *ctx) {
         !api_param_int(&call, "limit", 1, API_LIMIT_MAX, &limit)) {
         return;
     }
-    uint64_t filter = api_filter_hash(CURSOR_NODES, &q);
+    uint64_t filter = api_seal(&call, api_filter_hash(CURSOR_NODES, &q));
     if (!api_place_read(&call, CURSOR_NODES, filter, &place)) {
         return;
     }

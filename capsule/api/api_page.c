@@ -94,7 +94,7 @@ static void answer_page(struct api_call *call, struct event_query *q, enum api_c
     struct api_known known;
     int64_t limit = API_LIMIT_DEFAULT;
     struct bf_err err;
-    uint64_t filter = api_filter_hash(kind, q);
+    uint64_t filter = api_seal(call, api_filter_hash(kind, q));
     if (!api_param_int(call, "limit", 1, API_LIMIT_MAX, &limit) || !api_place_read(call, kind, filter, &place) ||
         !api_known_by(call, &place, &known)) {
         return;

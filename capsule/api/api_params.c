@@ -253,6 +253,12 @@ uint64_t api_filter_hash(enum api_cursor_kind kind, const struct event_query *q)
     return hash_int(hash_int(h, (int64_t)q->order), q->descending);
 }
 
+uint64_t api_seal(const struct api_call *call, uint64_t filter_hash) {
+    uint8_t bytes[8];
+    bf_put_be64(bytes, filter_hash);
+    return api_siphash(call->capsule->cursor_key, bytes, sizeof(bytes));
+}
+
 bool api_place_read(struct api_call *call, enum api_cursor_kind kind, uint64_t filter, struct api_place *out) {
     const char *text = bf_http_query(call->req, "cursor");
     out->given = text != NULL;

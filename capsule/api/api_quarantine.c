@@ -95,7 +95,7 @@ void api_get_quarantine(struct bf_http_request *req, void *ctx) {
     if (!api_begin(&call, req, ctx, NULL) || !read_query(&call, &q) || !api_param_int(&call, "limit", 1, API_LIMIT_MAX, &limit)) {
         return;
     }
-    uint64_t filter = filter_of(&q);
+    uint64_t filter = api_seal(&call, filter_of(&q));
     if (!api_place_read(&call, CURSOR_QUARANTINE, filter, &place) || !api_known_by(&call, &place, &known)) {
         return;
     }

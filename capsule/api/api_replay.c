@@ -1,56 +1,18 @@
-/* Replay: a range of events, of any topics and nodes, merged into one total order, as NDJSON.
+/* Replay: a range of events, of any topics and nodes, merged into one total order, in any format of the streams.
  *
- * A line's cursor names the event's place and the filter, nothing else, so that the same event always carries the same bytes. It does not
+ * An event's cursor names the event's place and the filter, nothing else, so that the same event always carries the same bytes. It does not
  * carry known_by: who resumes by event time while data arrives gives the known_by that the first answer's header said.
  */
-#include "api_stream.h"
+#include "api_replay.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-struct replay {
-    struct event_query q; /* its strings lie in `text` */
-    char *text;
-    uint64_t filter;
-    struct event_pos after;
-    bool have_after;
-    struct event_page page;
-};
-
-static void replay_free(void *source) {
-    struct replay *r = source;
-    event_page_fini(&r->page);
-    free(r->text);
-    free(r);
-}
-
-static void replay_cursor(void *source, const struct event *ev, char dst[CURSOR_ENCODED_MAX]) {
-    const struct replay *r = source;
-    struct event_pos pos = event_pos_of(ev, r->q.order);
-    struct api_cursor c = {.kind = CURSOR_REPLAY, .primary = pos.primary, .recorded_at_us = pos.recorded_at_us};
-    api_cursor_encode(&c, r->filter, dst);
-}
-
-static enum bf_code replay_more(void *source, struct api_stream *st, bool *exhausted, struct bf_err *err) {
-    struct replay *r = source;
-    struct store *store = api_stream_api(st)->capsule->store;
-    event_page_clear(&r->page);
-    if (store_fetch(store, &r->q, r->have_after ? &r->after : NULL, api_stream_rows(st), &r->page, exhausted, err) != BF_OK) {
-        return err->code;
-    }
-    for (size_t i = 0; i < r->page.count; i++) {
-        if (api_stream_event(st, &r->page.events[i], err) != BF_OK) {
-            return err->code;
-        }
-    }
-    if (r->page.count > 0) {
-        r->after = event_pos_of(&r->page.events[r->page.count - 1], r->q.order);
-        r->have_after = true;
-    }
-    return BF_OK;
-}
-
-static const struct api_stream_ops replay_ops = {replay_more, replay_cursor, replay_free};
+#define OFFERED (API_OFFER(API_NDJSON) | API_OFFER(API_CSV) | API_OFFER(API_AVRO) | API_OFFER(API_SSE))
+#define GAP_MS_MAX INT64_C(86400000)
+#define HEARTBEAT_MS 10000
+#define HEARTBEAT_MS_MIN 100
+#define HEARTBEAT_MS_MAX 60000
 
 /* ---- the question ---- */
 
@@ -136,72 +98,108 @@ static bool read_nodes(struct api_call *call, struct event_query *q) {
     return true;
 }
 
-static void move_slice(struct bf_slice *s, char **at) {
-    if (s->data) {
-        memcpy(*at, s->data, s->len);
-        s->data = *at;
-        *at += s->len;
-    }
-}
+/* ---- how it is to come ---- */
 
-/* The stream outlives the request: copy what the query borrows from it. */
-static bool own_strings(struct replay *r) {
-    size_t bytes = r->q.node.len + r->q.node_prefix.len + 1;
-    for (size_t i = 0; i < r->q.topic_count; i++) {
-        bytes += r->q.topics[i].len;
-    }
-    r->text = malloc(bytes);
-    if (!r->text) {
+static bool wants(struct api_call *call, const char *name, bool fits, const char *what) {
+    if (bf_http_query(call->req, name) && !fits) {
+        bf_http_problem(call->req, 400, name, "goes only with %s", what);
         return false;
-    }
-    char *at = r->text;
-    move_slice(&r->q.node, &at);
-    move_slice(&r->q.node_prefix, &at);
-    for (size_t i = 0; i < r->q.topic_count; i++) {
-        move_slice(&r->q.topics[i], &at);
     }
     return true;
 }
 
-static struct replay *replay_new(const struct event_query *q, const struct api_place *place, uint64_t filter) {
-    struct replay *r = calloc(1, sizeof(*r));
-    if (!r) {
-        return NULL;
+static bool read_speed(struct api_call *call, double *out) {
+    const char *text = bf_http_query(call->req, "speed");
+    char *end = NULL;
+    if (!text || strcmp(text, "max") == 0) {
+        return true;
     }
-    r->q = *q;
-    r->filter = filter;
-    event_page_init(&r->page);
-    if (place->given) {
-        r->after = (struct event_pos){place->cursor.primary, place->cursor.recorded_at_us};
-        r->have_after = true;
+    double v = strtod(text, &end);
+    if (strspn(text, "0123456789.") != strlen(text) || end == text || *end || v < REPLAY_SPEED_MIN || v > REPLAY_SPEED_MAX) {
+        bf_http_problem(call->req, 400, "speed", "must be a number from %g to %g, or max", REPLAY_SPEED_MIN, REPLAY_SPEED_MAX);
+        return false;
     }
-    if (!own_strings(r)) {
-        replay_free(r);
-        return NULL;
+    *out = v;
+    return true;
+}
+
+static bool read_pace(struct api_call *call, enum api_format format, struct replay_settings *s) {
+    bool given;
+    int64_t max_gap_ms = -1, heartbeat_ms = HEARTBEAT_MS;
+    if (!api_param_bool(call, "follow", &given, &s->follow) || !read_speed(call, &s->speed) ||
+        !api_param_int(call, "max_gap_ms", 0, GAP_MS_MAX, &max_gap_ms) ||
+        !api_param_int(call, "heartbeat_ms", HEARTBEAT_MS_MIN, HEARTBEAT_MS_MAX, &heartbeat_ms) ||
+        !wants(call, "follow", !s->follow || format == API_NDJSON || format == API_SSE, "ndjson or sse") ||
+        !wants(call, "speed", s->speed <= 0 || format != API_AVRO, "ndjson, sse or csv") ||
+        !wants(call, "max_gap_ms", bf_http_query(call->req, "speed") != NULL, "a speed")) {
+        return false;
     }
-    return r;
+    s->max_gap_us = max_gap_ms < 0 ? INT64_MAX : max_gap_ms * 1000;
+    s->heartbeat_us = heartbeat_ms * 1000;
+    return true;
+}
+
+static bool read_avro(struct api_call *call, struct api_stream_settings *out) {
+    static const char *const codecs[] = {"null", "deflate", NULL}, *const records[] = {"envelope", "own", NULL};
+    int codec = 1, kind = 0;
+    bool avro = out->format == API_AVRO;
+    if (!wants(call, "codec", avro, "format=avro") || !wants(call, "records", avro, "format=avro") ||
+        !api_param_choice(call, "codec", codecs, &codec) || !api_param_choice(call, "records", records, &kind)) {
+        return false;
+    }
+    out->deflate = codec == 1;
+    out->own_records = kind == 1;
+    return true;
+}
+
+/* The cursor, or what an EventSource says when it comes back: that is the newer one, since its URL stays what it was. */
+static bool read_place(struct api_call *call, struct api_stream_settings *st, struct replay_settings *s) {
+    enum api_cursor_kind kind = replay_has_seam(s) ? CURSOR_FOLLOW : CURSOR_REPLAY;
+    const char *last = st->format == API_SSE ? bf_http_header(call->req, "Last-Event-ID") : NULL;
+    struct api_place place = {0};
+    st->filter = s->filter = api_seal(call, api_filter_hash(kind, &s->q));
+    if (last && *last) {
+        place.given = api_cursor_decode(last, kind, s->filter, &place.cursor, place.buffer);
+        if (!place.given) {
+            bf_http_problem(call->req, 400, "cursor", "Last-Event-ID is not a cursor of this question");
+            return false;
+        }
+        st->resumed = last;
+    } else if (!api_place_read(call, kind, s->filter, &place)) {
+        return false;
+    } else {
+        st->resumed = bf_http_query(call->req, "cursor");
+    }
+    if (place.given) {
+        s->have_after = true;
+        s->after = (struct event_pos){place.cursor.primary, place.cursor.recorded_at_us};
+    }
+    if (place.given && replay_has_seam(s)) {
+        s->q.known_by_us = place.cursor.known_by_us;
+    }
+    return true;
 }
 
 void api_get_replay(struct bf_http_request *req, void *ctx) {
     struct api_call call;
-    struct event_query q;
-    struct api_place place;
+    struct replay_settings s = {0};
+    struct api_stream_settings st = {0};
     struct api_known known;
-    enum api_format format;
-    event_query_init(&q);
-    if (!api_begin(&call, req, ctx, "topic") || !read_topics(&call, &q) || !read_nodes(&call, &q) || !read_range(&call, &q) ||
-        !api_stream_format(&call, false, &format) || !api_known_by(&call, NULL, &known)) {
+    event_query_init(&s.q);
+    if (!api_begin(&call, req, ctx, "topic") || !read_topics(&call, &s.q) || !read_nodes(&call, &s.q) || !read_range(&call, &s.q) ||
+        !api_stream_format(&call, OFFERED, &st.format) || !read_pace(&call, st.format, &s) || !read_avro(&call, &st) ||
+        !api_known_by(&call, NULL, &known)) {
         return;
     }
-    uint64_t filter = api_filter_hash(CURSOR_REPLAY, &q);
-    if (!api_place_read(&call, CURSOR_REPLAY, filter, &place)) {
+    s.q.known_by_us = known.known_by_us;
+    if (!read_place(&call, &st, &s)) {
         return;
     }
-    q.known_by_us = known.known_by_us;
-    struct replay *r = replay_new(&q, &place, filter);
+    st.recorded_through_us = s.q.known_by_us;
+    struct replay *r = replay_new(&s);
     if (!r) {
         bf_http_problem(req, 503, NULL, "out of memory");
         return;
     }
-    api_stream_reply(&call, format, &replay_ops, r, bf_http_query(req, "cursor"), known.known_by_us, NULL);
+    api_stream_reply(&call, &st, &replay_ops, r);
 }

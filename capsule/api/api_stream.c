@@ -1,35 +1,19 @@
-/* Phases: open (the opening is in the buffer) -> pieces (`more` fills, read() sends) -> the trailer is in the buffer -> done. A failure after
- * the first byte cuts the connection: a stream without its last line was cut, and the client goes on from the last whole line.
+/* Phases: open (what begins the format is in the buffer) -> pieces (`more` fills, read() sends) -> the end is in the buffer -> done. A failure
+ * after the first byte cuts the connection: a stream without its end was cut, and the client goes on from the last whole event. A server
+ * that stops ends its streams with complete:false.
  */
-#include "api_stream.h"
+#include "api_writer.h"
 
 #include "bf_log.h"
 
-#include <openssl/evp.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 #define PIECE_BYTES_MAX ((size_t)192 << 20)
 #define PIECE_BYTES_GOAL ((size_t)1 << 20)
 #define ROWS_FIRST 128
 #define ROWS_MAX 1000
-
-struct api_stream {
-    struct api *api;
-    struct bf_http *http;
-    const struct api_stream_ops *ops;
-    void *source;
-    enum api_format format;
-    int64_t recorded_through_us;
-    EVP_MD_CTX *digest;
-    struct bf_buf buf;
-    struct bf_json json; /* onto buf */
-    size_t sent, rows;
-    uint64_t count;
-    bool done; /* the trailer is in the buffer */
-    char next[CURSOR_ENCODED_MAX]; /* of the last event written; empty: none */
-};
 
 struct api *api_stream_api(struct api_stream *st) {
     return st->api;
@@ -39,75 +23,61 @@ size_t api_stream_rows(const struct api_stream *st) {
     return st->rows;
 }
 
-struct cursor_text {
-    const char *text;
-};
+size_t api_stream_bytes(const struct api_stream *st) {
+    return st->buf.len;
+}
 
-static void add_cursor(struct bf_json *j, void *ctx) {
-    const struct cursor_text *c = ctx;
-    bf_json_member_string(j, "cursor", c->text);
+bool api_stream_began(const struct api_stream *st) {
+    return st->began;
+}
+
+bool api_stream_may_wait(const struct api_stream *st) {
+    return !bf_http_stopping(st->http) && !bf_http_gone(st->req);
+}
+
+void api_stream_set_through(struct api_stream *st, int64_t recorded_through_us) {
+    st->settings.recorded_through_us = recorded_through_us;
+}
+
+void api_stream_heartbeat(struct api_stream *st, int64_t recorded_through_us) {
+    if (st->writer->heartbeat) {
+        st->writer->heartbeat(st, recorded_through_us);
+    }
 }
 
 enum bf_code api_stream_event(struct api_stream *st, const struct event *ev, struct bf_err *err) {
-    struct cursor_text cursor = {st->next};
-    bool line = st->format == API_NDJSON;
-    if (line) {
-        st->ops->cursor(st->source, ev, st->next);
-        bf_json_init(&st->json, &st->buf);
-    }
-    if (event_json_write(&st->json, ev, st->api->capsule->schemas, line ? add_cursor : NULL, &cursor, err) != BF_OK) {
-        return err->code;
-    }
-    if (line) {
-        bf_buf_putc(&st->buf, '\n');
-    }
-    st->count++;
-    return BF_OK;
+    return st->ended_early ? BF_OK : st->writer->event(st, ev, err);
 }
 
-/* ---- the end ---- */
+/* ---- the digest ---- */
 
-static enum bf_code put_digest(struct api_stream *st, struct bf_err *err) {
-    unsigned char sum[EVP_MAX_MD_SIZE];
-    unsigned len = 0;
-    char text[8 + 2 * EVP_MAX_MD_SIZE] = "sha256:";
-    if (EVP_DigestFinal_ex(st->digest, sum, &len) != 1) {
+enum bf_code api_stream_digest(struct api_stream *st, struct bf_err *err) {
+    if (st->buf.len > st->digested &&
+        EVP_DigestUpdate(st->digest, st->buf.data + st->digested, st->buf.len - st->digested) != 1) {
         return bf_fail(err, BF_BROKEN, 0, "SHA-256 failed");
     }
-    for (unsigned i = 0; i < len; i++) {
-        static const char hex[] = "0123456789abcdef";
-        text[7 + 2 * i] = hex[sum[i] >> 4];
-        text[8 + 2 * i] = hex[sum[i] & 15];
-    }
-    text[7 + 2 * len] = '\0';
-    bf_json_member_string(&st->json, "digest", text);
+    st->digested = st->buf.len;
     return BF_OK;
 }
 
-static enum bf_code put_trailer(struct api_stream *st, struct bf_err *err) {
-    struct bf_json *j = &st->json;
-    bf_json_init(j, &st->buf);
-    bf_json_object(j);
-    bf_json_member_bool(j, "end", true);
-    bf_json_member_int(j, "count", (int64_t)st->count);
-    if (put_digest(st, err) != BF_OK) {
+void api_stream_skip_digest(struct api_stream *st) {
+    st->digested = st->buf.len;
+}
+
+static enum bf_code finish_digest(struct api_stream *st, struct bf_err *err) {
+    unsigned char sum[EVP_MAX_MD_SIZE];
+    unsigned len = 0;
+    if (api_stream_digest(st, err) != BF_OK) {
         return err->code;
     }
-    bf_json_key(j, "next");
-    bf_json_string(j, st->next[0] ? st->next : NULL);
-    bf_json_member_time(j, "recorded_through", st->recorded_through_us);
-    bf_json_member_bool(j, "complete", true);
-    bf_json_object_end(j);
-    bf_buf_putc(&st->buf, '\n');
+    if (EVP_DigestFinal_ex(st->digest, sum, &len) != 1 || len != 32) {
+        return bf_fail(err, BF_BROKEN, 0, "SHA-256 failed");
+    }
+    strcpy(st->digest_text, "sha256:");
+    for (unsigned i = 0; i < len; i++) {
+        snprintf(st->digest_text + 7 + 2 * i, 3, "%02x", sum[i]);
+    }
     return BF_OK;
-}
-
-static void put_json_end(struct api_stream *st) {
-    bf_json_array_end(&st->json);
-    bf_json_member_int(&st->json, "count", (int64_t)st->count);
-    bf_json_member_bool(&st->json, "complete", true);
-    bf_json_object_end(&st->json);
-    bf_buf_putc(&st->buf, '\n');
 }
 
 /* ---- pieces ---- */
@@ -119,6 +89,21 @@ static void adapt_rows(struct api_stream *st, uint64_t written, size_t bytes) {
     st->rows = st->rows < ROWS_MAX ? st->rows : ROWS_MAX;
 }
 
+static enum bf_code finish(struct api_stream *st, bool complete, struct bf_err *err) {
+    st->complete = complete && !st->ended_early;
+    if (st->writer->flush && st->writer->flush(st, err) != BF_OK) {
+        return err->code;
+    }
+    if (finish_digest(st, err) != BF_OK) {
+        return err->code;
+    }
+    if (st->writer->trailer) {
+        st->writer->trailer(st);
+    }
+    st->done = true;
+    return BF_OK;
+}
+
 /* One more piece into the buffer, and the end when it was the last. */
 static enum bf_code fill(struct api_stream *st, struct bf_err *err) {
     bool exhausted = false;
@@ -128,16 +113,11 @@ static enum bf_code fill(struct api_stream *st, struct bf_err *err) {
         return err->code;
     }
     adapt_rows(st, st->count - before, st->buf.len - start);
-    if (st->format == API_NDJSON && EVP_DigestUpdate(st->digest, st->buf.data + start, st->buf.len - start) != 1) {
-        return bf_fail(err, BF_BROKEN, 0, "SHA-256 failed");
+    if (api_stream_digest(st, err) != BF_OK) {
+        return err->code;
     }
-    if (exhausted) {
-        st->done = true;
-        if (st->format == API_JSON) {
-            put_json_end(st);
-        } else if (put_trailer(st, err) != BF_OK) {
-            return err->code;
-        }
+    if ((exhausted || st->ended_early) && finish(st, true, err) != BF_OK) {
+        return err->code;
     }
     return st->buf.failed ? bf_fail(err, BF_NOMEM, 0, "a piece of the stream is larger than %zu bytes", st->buf.max) : BF_OK;
 }
@@ -145,17 +125,19 @@ static enum bf_code fill(struct api_stream *st, struct bf_err *err) {
 static ssize_t stream_read(void *ctx, char *dst, size_t max) {
     struct api_stream *st = ctx;
     struct bf_err err;
+    st->began = true;
     while (st->sent == st->buf.len) {
         if (st->done) {
             return 0;
         }
-        if (bf_http_stopping(st->http)) {
+        bf_buf_clear(&st->buf);
+        st->sent = st->digested = 0;
+        enum bf_code code = bf_http_stopping(st->http) ? finish(st, false, &err) : fill(st, &err);
+        if (code != BF_OK) {
+            bf_log_err(BF_LOG_WARN, "stream_cut", &err, "events=%llu", (unsigned long long)st->count);
             return -1;
         }
-        bf_buf_clear(&st->buf);
-        st->sent = 0;
-        if (fill(st, &err) != BF_OK) {
-            bf_log_err(BF_LOG_WARN, "stream_cut", &err, "events=%llu", (unsigned long long)st->count);
+        if (st->buf.len == 0 && !st->done && !bf_http_stopping(st->http) && bf_http_gone(st->req)) {
             return -1;
         }
     }
@@ -165,15 +147,39 @@ static ssize_t stream_read(void *ctx, char *dst, size_t max) {
     return (ssize_t)n;
 }
 
+static void stream_trailers(void *ctx, bf_http_put_trailer *put, void *to) {
+    const struct api_stream *st = ctx;
+    char count[24];
+    snprintf(count, sizeof(count), "%llu", (unsigned long long)st->count);
+    put(to, "Capsule-Count", count);
+    put(to, "Capsule-Digest", st->digest_text);
+    if (st->next[0]) {
+        put(to, "Capsule-Next", st->next);
+    }
+    put(to, "Capsule-Complete", st->complete ? "true" : "false");
+}
+
 static void stream_close(void *ctx) {
     struct api_stream *st = ctx;
+    if (st->writer->fini) {
+        st->writer->fini(st);
+    }
     EVP_MD_CTX_free(st->digest);
+    bf_buf_fini(&st->text);
     bf_buf_fini(&st->buf);
     st->ops->free(st->source);
     free(st);
 }
 
-static struct api_stream *stream_new(struct api_call *call, const struct api_stream_ops *ops, void *source) {
+/* ---- the beginning ---- */
+
+static const struct api_writer *const writers[API_FORMATS] = {
+    [API_NDJSON] = &api_writer_ndjson, [API_JSON] = &api_writer_json, [API_CSV] = &api_writer_csv,
+    [API_AVRO] = &api_writer_avro,     [API_SSE] = &api_writer_sse,
+};
+
+static struct api_stream *stream_new(struct api_call *call, const struct api_stream_settings *settings, const struct api_stream_ops *ops,
+                                     void *source) {
     struct api_stream *st = calloc(1, sizeof(*st));
     EVP_MD_CTX *digest = EVP_MD_CTX_new();
     if (!st || !digest || EVP_DigestInit_ex(digest, EVP_sha256(), NULL) != 1) {
@@ -183,44 +189,57 @@ static struct api_stream *stream_new(struct api_call *call, const struct api_str
     }
     st->api = call->api;
     st->http = bf_http_server(call->req);
+    st->req = call->req;
     st->ops = ops;
     st->source = source;
+    st->writer = writers[settings->format];
+    st->settings = *settings;
+    st->settings.opening = NULL;
+    st->settings.resumed = NULL;
     st->digest = digest;
     st->rows = ROWS_FIRST;
     bf_buf_init(&st->buf, PIECE_BYTES_MAX);
+    bf_buf_init(&st->text, PIECE_BYTES_MAX);
     bf_json_init(&st->json, &st->buf);
+    if (settings->resumed && strlen(settings->resumed) < sizeof(st->next)) {
+        st->resumed = true;
+        strcpy(st->next, settings->resumed);
+    }
     return st;
 }
 
-void api_stream_reply(struct api_call *call, enum api_format format, const struct api_stream_ops *ops, void *source, const char *resumed,
-                      int64_t recorded_through_us, const struct bf_buf *opening) {
-    struct bf_err err;
-    struct api_stream *st = stream_new(call, ops, source);
-    if (!st) {
-        ops->free(source);
-        bf_http_problem(call->req, 503, NULL, "out of memory");
-        return;
-    }
-    st->format = format;
-    st->recorded_through_us = recorded_through_us;
-    if (resumed && strlen(resumed) < sizeof(st->next)) {
-        strcpy(st->next, resumed);
-    }
-    if (format == API_JSON) {
+static enum bf_code begin(struct api_stream *st, const struct bf_buf *opening, struct bf_err *err) {
+    if (st->settings.format == API_JSON) {
         bf_json_object(&st->json);
         bf_json_raw(&st->json, opening->data, opening->len);
         st->json.comma = true;
         bf_json_key(&st->json, "states");
         bf_json_array(&st->json);
     }
-    if (fill(st, &err) != BF_OK) {
+    enum bf_code code = st->writer->begin ? st->writer->begin(st, err) : BF_OK;
+    return code == BF_OK ? fill(st, err) : code;
+}
+
+void api_stream_reply(struct api_call *call, const struct api_stream_settings *settings, const struct api_stream_ops *ops, void *source) {
+    struct bf_err err;
+    struct api_stream *st = stream_new(call, settings, ops, source);
+    if (!st) {
+        ops->free(source);
+        bf_http_problem(call->req, 503, NULL, "out of memory");
+        return;
+    }
+    if (begin(st, settings->opening, &err) != BF_OK) {
         api_fail(call, &err);
         stream_close(st);
         return;
     }
-    api_watermark_headers(call, recorded_through_us);
-    bf_http_reply_stream(call->req, 200, format == API_JSON ? "application/json" : "application/x-ndjson",
-                         (struct bf_http_stream){stream_read, stream_close, st});
+    api_watermark_headers(call, st->settings.recorded_through_us);
+    if (settings->format != API_JSON) {
+        bf_http_add_header(call->req, "Trailer", "Capsule-Count, Capsule-Digest, Capsule-Next, Capsule-Complete");
+    }
+    bf_http_reply_stream(call->req, 200, st->writer->content_type,
+                         (struct bf_http_stream){.read = stream_read, .close = stream_close, .ctx = st,
+                                                 .trailers = settings->format != API_JSON ? stream_trailers : NULL});
 }
 
 /* ---- what the client wants ---- */
@@ -238,7 +257,7 @@ static bool same_type(const char *range, size_t len, const char *type) {
 }
 
 /* The best quality that an Accept header gives to `type` (RFC 9110 §12.5.1), an exact range before a wildcard; -1: not named. */
-static double quality(const char *accept, const char *type) {
+static double quality(const char *accept, const char *type, bool *exact) {
     double best = -1;
     size_t best_len = 0;
     while (*accept) {
@@ -252,26 +271,59 @@ static double quality(const char *accept, const char *type) {
         }
         accept += element;
     }
+    *exact = best_len == strlen(type);
     return best;
 }
 
-bool api_stream_format(struct api_call *call, bool json, enum api_format *out) {
-    static const char *const both[] = {"ndjson", "json", NULL}, *const one[] = {"ndjson", NULL};
-    int choice = API_NDJSON;
-    const char *accept = bf_http_header(call->req, "Accept");
-    if (!api_param_choice(call, "format", json ? both : one, &choice)) {
+/* By quality; where that is equal, a type that is named before one that only a wildcard covers, then in our order. */
+static int best_format(const char *accept, unsigned offered) {
+    int chosen = -1;
+    double best = 0;
+    bool best_exact = false;
+    for (int format = 0; format < API_FORMATS; format++) {
+        bool exact = false, other_exact = false;
+        if (!(offered & API_OFFER(format))) {
+            continue;
+        }
+        double q = quality(accept, writers[format]->media_type, &exact);
+        if (format == API_NDJSON) {
+            double other = quality(accept, "application/ndjson", &other_exact);
+            exact = exact || other_exact;
+            q = other > q ? other : q;
+        }
+        if (q > best || (q == best && q > 0 && exact && !best_exact)) {
+            best = q;
+            best_exact = exact;
+            chosen = format;
+        }
+    }
+    return chosen;
+}
+
+bool api_stream_format(struct api_call *call, unsigned offered, enum api_format *out) {
+    const char *names[API_FORMATS + 1] = {NULL}, *accept = bf_http_header(call->req, "Accept");
+    enum api_format formats[API_FORMATS] = {API_NDJSON};
+    char types[200] = "";
+    int count = 0, choice = 0;
+    for (int format = 0; format < API_FORMATS; format++) {
+        if (offered & API_OFFER(format)) {
+            names[count] = writers[format]->name;
+            formats[count++] = (enum api_format)format;
+            snprintf(types + strlen(types), sizeof(types) - strlen(types), "%s%s", types[0] ? ", " : "", writers[format]->media_type);
+        }
+    }
+    if (!api_param_choice(call, "format", names, &choice)) {
         return false;
     }
-    if (!bf_http_query(call->req, "format") && accept) {
-        double nd = quality(accept, "application/x-ndjson"), other = quality(accept, "application/ndjson");
-        double plain = json ? quality(accept, "application/json") : -1;
-        nd = nd > other ? nd : other;
-        if (nd <= 0 && plain <= 0) {
-            bf_http_problem(call->req, 406, NULL, "this answer comes as application/x-ndjson%s", json ? " or application/json" : "");
-            return false;
-        }
-        choice = plain > nd ? API_JSON : API_NDJSON;
+    *out = formats[choice];
+    if (bf_http_query(call->req, "format") || !accept) {
+        return true;
     }
-    *out = (enum api_format)choice;
+    int best = best_format(accept, offered);
+    if (best < 0) {
+        bf_http_problem(call->req, 406, NULL, "this answer comes as %s", types);
+        return false;
+    }
+    *out = (enum api_format)best;
     return true;
 }

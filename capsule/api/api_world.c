@@ -135,10 +135,10 @@ void api_get_world(struct bf_http_request *req, void *ctx) {
     int64_t as_of_us = 0;
     event_query_init(&q);
     if (!api_begin(&call, req, ctx, NULL) || !api_filter(&call, &q) || !api_param_prefix(&call, "prefix", &q.node_prefix) ||
-        !api_stream_format(&call, true, &format) || !api_known_by(&call, NULL, &known) || !api_as_of(&call, &known, &as_of_us)) {
+        !api_stream_format(&call, API_OFFER(API_NDJSON) | API_OFFER(API_JSON), &format) || !api_known_by(&call, NULL, &known) || !api_as_of(&call, &known, &as_of_us)) {
         return;
     }
-    uint64_t filter = api_filter_hash(CURSOR_WORLD, &q);
+    uint64_t filter = api_seal(&call, api_filter_hash(CURSOR_WORLD, &q));
     if (!api_place_read(&call, CURSOR_WORLD, filter, &place)) {
         return;
     }
@@ -154,5 +154,7 @@ void api_get_world(struct bf_http_request *req, void *ctx) {
         return;
     }
     write_opening(&call, as_of_us, known.known_by_us);
-    api_stream_reply(&call, format, &world_ops, w, bf_http_query(req, "cursor"), known.known_by_us, &call.scratch->out);
+    const struct api_stream_settings settings = {.format = format, .resumed = bf_http_query(req, "cursor"),
+                                                 .recorded_through_us = known.known_by_us, .opening = &call.scratch->out};
+    api_stream_reply(&call, &settings, &world_ops, w);
 }

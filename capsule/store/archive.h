@@ -37,6 +37,9 @@ BF_MUST_CHECK enum bf_code archive_migrate(struct archive *a, const char *migrat
 /* Bind this database to a Kafka cluster at first use; another one recorded there gives BF_BROKEN. */
 BF_MUST_CHECK enum bf_code archive_bind_cluster(struct archive *a, const char *cluster_id, struct bf_err *err);
 
+/* The key of that name, `len` bytes of it, shared by all instances of this archive. */
+BF_MUST_CHECK enum bf_code archive_secret(struct archive *a, const char *name, uint8_t *out, size_t len, struct bf_err *err);
+
 struct archive_partition {
     char topic[250];
     int32_t partition;

@@ -223,3 +223,19 @@ enum bf_code archive_bind_cluster(struct archive *a, const char *cluster_id, str
     PQclear(r);
     return code;
 }
+
+enum bf_code archive_secret(struct archive *a, const char *name, uint8_t *out, size_t len, struct bf_err *err) {
+    PGresult *r = NULL;
+    params_clear(&a->params);
+    params_text(&a->params, bf_slice_str(name));
+    enum bf_code code = archive_exec(a, "select value from capsule.secrets where name = $1", "reading a key", &r, err);
+    if (code != BF_OK)
+        return code;
+    struct bf_slice value = PQntuples(r) == 1 ? pg_bytes(r, 0, 0) : BF_SLICE_NONE;
+    if (value.len < len)
+        code = bf_fail(err, BF_BROKEN, 0, "the archive has no key '%s' of %zu bytes", name, len);
+    else
+        memcpy(out, value.data, len);
+    PQclear(r);
+    return code;
+}

@@ -260,7 +260,8 @@ static void check_params(const char *path, const char *filled, const struct bf_h
             fx_problem(F, 400, "cursor", "%s?cursor=x", filled);
             continue;
         }
-        const char *with = strstr(name, "_offset") ? "&topic=rim.fast-path&partition=0" : strcmp(name, "partition") == 0 ? "&topic=rim.fast-path" : "";
+        bool of_avro = strcmp(name, "codec") == 0 || strcmp(name, "records") == 0;
+        const char *with = of_avro ? "&format=avro" : strcmp(name, "max_gap_ms") == 0 ? "&speed=1" : strstr(name, "_offset") ? "&topic=rim.fast-path&partition=0" : strcmp(name, "partition") == 0 ? "&topic=rim.fast-path" : "";
         char *value = good_value(param);
         assert_non_null(value);
         int status = fx_get(F, "%s?%s=%s%s", filled, name, value, with);

@@ -78,6 +78,26 @@ static void test_cursor__of_another_kind_or_filter_is_refused(void **state) {
     assert_false(api_cursor_decode(longer, CURSOR_WORLD, FILTER, &out, buffer));
 }
 
+/* Appendix A of the paper: key 00 … 0f, message 00 … 0e. */
+static void test_siphash__is_that_of_the_paper(void **state) {
+    (void)state;
+    uint8_t key[CURSOR_KEY_BYTES], message[15];
+    for (uint8_t i = 0; i < 16; i++) {
+        key[i] = i;
+        message[i < 15 ? i : 0] = i < 15 ? i : 0;
+    }
+    assert_true(api_siphash(key, message, sizeof(message)) == UINT64_C(0xa129ca6149be45e5));
+}
+
+static void test_seal__depends_on_the_archives_key(void **state) {
+    (void)state;
+    struct capsule one = {.cursor_key = {1}}, same = {.cursor_key = {1}}, other = {.cursor_key = {2}};
+    struct api_call a = {.capsule = &one}, b = {.capsule = &same}, c = {.capsule = &other};
+    assert_true(api_seal(&a, FILTER) == api_seal(&b, FILTER));
+    assert_true(api_seal(&a, FILTER) != api_seal(&c, FILTER));
+    assert_true(api_seal(&a, FILTER) != api_seal(&a, FILTER + 1));
+}
+
 static void test_filter__every_condition_changes_the_hash_and_known_by_does_not(void **state) {
     (void)state;
     struct event_query base, q;
@@ -134,6 +154,8 @@ int main(void) {
         cmocka_unit_test(test_cursor__what_goes_in_comes_out),
         cmocka_unit_test(test_cursor__any_altered_character_is_found),
         cmocka_unit_test(test_cursor__of_another_kind_or_filter_is_refused),
+        cmocka_unit_test(test_siphash__is_that_of_the_paper),
+        cmocka_unit_test(test_seal__depends_on_the_archives_key),
         cmocka_unit_test(test_filter__every_condition_changes_the_hash_and_known_by_does_not),
         cmocka_unit_test(test_topics__are_sorted_and_named_once),
     };

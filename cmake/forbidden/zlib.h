@@ -1,1 +1,0 @@
-#error "zlib.h is owned by one file of this project; go through its header"

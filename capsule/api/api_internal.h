@@ -111,6 +111,11 @@ bool api_known_by(struct api_call *call, const struct api_place *place, struct a
 /* as_of: defaults to now, and where known_by is given to that, so that the answer is the same for ever. */
 bool api_as_of(struct api_call *call, const struct api_known *known, int64_t *as_of_us);
 
+/* Caching. A range that is closed (known_by at or below the archived watermark) has the same answer for ever: it gets a strong entity tag, made
+ * from the question and not from the answer, and where the question itself names its known_by, leave to be kept. `more`: what else
+ * the answer depends on beside path, parameters and known_by. True: the client has it, 304 was sent. */
+BF_MUST_CHECK bool api_closed_range(struct api_call *call, int64_t known_by_us, const int64_t *more, size_t more_count);
+
 /* Answers. The headers say the watermarks; recorded_through_us is what the body says. */
 void api_watermark_headers(struct api_call *call, int64_t recorded_through_us);
 /* Send scratch->out as JSON; a buffer that failed gives a 413. */

@@ -193,6 +193,9 @@ void api_get_state(struct bf_http_request *req, void *ctx) {
         return;
     }
     q.known_by_us = known.known_by_us;
+    if (api_closed_range(&call, q.known_by_us, &as_of_us, 1)) {
+        return;
+    }
     enum bf_code code = store_state(call.capsule->store, node, &q, as_of_us, &call.scratch->page, &err);
     if (code == BF_OK && call.scratch->page.count == 0) {
         code = api_node_known(&call, node, known.known_by_us, &there, &err);

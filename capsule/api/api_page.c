@@ -100,6 +100,9 @@ static void answer_page(struct api_call *call, struct event_query *q, enum api_c
         return;
     }
     q->known_by_us = known.known_by_us;
+    if (api_closed_range(call, q->known_by_us, NULL, 0)) {
+        return;
+    }
     struct page_job job = {.call = call, .q = q, .limit = (size_t)limit};
     if (place.given) {
         job.after = (struct event_pos){place.cursor.primary, place.cursor.recorded_at_us};

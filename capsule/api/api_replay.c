@@ -196,6 +196,10 @@ void api_get_replay(struct bf_http_request *req, void *ctx) {
         return;
     }
     st.recorded_through_us = s.q.known_by_us;
+    bool from_last_event = st.resumed && st.resumed != bf_http_query(req, "cursor"); /* no tag speaks of that header */
+    if (!s.follow && !from_last_event && api_closed_range(&call, s.q.known_by_us, (const int64_t[]){st.format}, 1)) {
+        return;
+    }
     struct replay *r = replay_new(&s);
     if (!r) {
         bf_http_problem(req, 503, NULL, "out of memory");

@@ -143,6 +143,9 @@ void api_get_world(struct bf_http_request *req, void *ctx) {
         return;
     }
     q.known_by_us = known.known_by_us;
+    if (api_closed_range(&call, q.known_by_us, (const int64_t[]){as_of_us, format}, 2)) {
+        return;
+    }
     struct world *w = world_new(&q, filter, as_of_us);
     if (!w) {
         bf_http_problem(req, 503, NULL, "out of memory");

@@ -187,6 +187,12 @@ static enum MHD_Result on_head(struct bf_http_request *req, const char *method, 
         req->must_close = true;
         return answer_error(req);
     }
+    const union MHD_ConnectionInfo *info = MHD_get_connection_info(req->mhd, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE);
+    if (info == NULL || info->header_size > HEAD_BYTES_MAX) {
+        set_error(req, 431, "the request's head is longer than 32 KiB", NULL);
+        req->must_close = true;
+        return answer_error(req);
+    }
     find_route(req);
     bool has_body = check.encodings > 0 || (check.length != NULL && strspn(check.length, "0") != strlen(check.length));
     size_t body_max = req->route != NULL ? req->route->body_max_bytes : 0;

@@ -8,10 +8,15 @@
 #include <unistd.h>
 
 int raw_connect(int port) {
-    struct sockaddr_in addr = {.sin_family = AF_INET, .sin_port = htons((unsigned short)port)};
+    return raw_connect_from(1, port);
+}
+
+int raw_connect_from(unsigned char last, int port) {
+    struct sockaddr_in addr = {.sin_family = AF_INET, .sin_port = htons((unsigned short)port)}, from = {.sin_family = AF_INET};
     addr.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    from.sin_addr.s_addr = htonl((INADDR_LOOPBACK & ~0xffU) | last);
     int fd = socket(AF_INET, SOCK_STREAM, 0);
-    if (fd < 0 || connect(fd, (struct sockaddr *)&addr, sizeof addr) != 0) {
+    if (fd < 0 || bind(fd, (struct sockaddr *)&from, sizeof from) != 0 || connect(fd, (struct sockaddr *)&addr, sizeof addr) != 0) {
         abort();
     }
     return fd;

@@ -6,6 +6,7 @@
 #include <stddef.h>
 
 int raw_connect(int port);
+int raw_connect_from(unsigned char last, int port); /* from 127.0.0.last */
 void raw_send(int fd, const char *bytes, size_t len);
 
 /* Read until the peer closes or `timeout_ms` pass without a byte; NUL-terminated. *closed: the peer closed. Returns the length. */

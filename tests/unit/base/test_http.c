@@ -245,6 +245,24 @@ static void test_http__an_overlong_target_is_414(void **state) {
     assert_true(closed && (status == 414 || status == 431 || status == 0));
 }
 
+static void test_http__an_overlong_head_is_431(void **state) {
+    (void)state;
+    static char text[60000], answer[4096];
+    bool closed;
+    handled = 0;
+    memset(text, 'a', sizeof text - 1);
+    memcpy(text, OK_LINE "Host: x\r\nX: ", strlen(OK_LINE "Host: x\r\nX: "));
+    strcpy(text + 33000, "\r\n\r\n");
+    assert_int_equal(exchange(text, answer, sizeof answer, &closed), 431);
+    assert_true(closed);
+    assert_non_null(strstr(answer, "application/problem+json"));
+    assert_int_equal(handled, 0);
+    memset(text, 'a', sizeof text - 1);
+    memcpy(text, OK_LINE "Host: x\r\nX: ", strlen(OK_LINE "Host: x\r\nX: "));
+    strcpy(text + 32000, "\r\n\r\n");
+    assert_int_equal(exchange(text, answer, sizeof answer, &closed), 200);
+}
+
 static void test_http__405_says_what_is_allowed(void **state) {
     (void)state;
     char answer[4096];
@@ -380,6 +398,7 @@ int main(void) {
         cmocka_unit_test(test_http__a_nul_in_the_head_is_refused),
         cmocka_unit_test(test_http__bad_targets_are_named),
         cmocka_unit_test(test_http__an_overlong_target_is_414),
+        cmocka_unit_test(test_http__an_overlong_head_is_431),
         cmocka_unit_test(test_http__405_says_what_is_allowed),
         cmocka_unit_test(test_http__bodies_have_limits),
         cmocka_unit_test(test_http__a_slow_head_is_cut_although_bytes_keep_coming),

@@ -61,14 +61,17 @@ static void on_stream(struct bf_http_request *req, void *ctx) {
 static const char *const params[] = {"bytes", "cut", "trickle", NULL};
 static const struct bf_http_route routes[] = {{"GET", "/stream", on_stream, params, 0}, {0}};
 
-static struct bf_http *serve(int connections_max) {
+static struct bf_http *serve_with(struct bf_http_settings settings) {
     struct bf_http *h = NULL;
     struct bf_err err;
-    struct bf_http_settings settings = {.connections_max = connections_max};
     atomic_store(&opened, 0);
     atomic_store(&closed_count, 0);
     assert_int_equal(bf_http_start(&settings, routes, NULL, &h, &err), BF_OK);
     return h;
+}
+
+static struct bf_http *serve(int connections_max) {
+    return serve_with((struct bf_http_settings){.connections_max = connections_max});
 }
 
 struct sum {
@@ -200,6 +203,51 @@ static void test_connections__beyond_the_limit_are_turned_away_and_come_back_lat
     bf_http_stop(h);
 }
 
+static bool is_served(unsigned char last, struct bf_http *h, int *fd) {
+    const char *text = "GET /stream?bytes=3 HTTP/1.1\r\nHost: x\r\n\r\n";
+    char answer[2000];
+    bool closed = false;
+    *fd = raw_connect_from(last, bf_http_port(h));
+    raw_send(*fd, text, strlen(text));
+    raw_read_all(*fd, answer, sizeof answer, 300, &closed);
+    return strstr(answer, " 200 ") != NULL;
+}
+
+static void test_connections__of_one_address_are_limited_and_others_are_still_served(void **state) {
+    (void)state;
+    struct bf_http *h = serve_with((struct bf_http_settings){.connections_max = 10, .connections_per_address_max = 2});
+    int fds[5];
+    assert_true(is_served(7, h, &fds[0]));
+    assert_true(is_served(7, h, &fds[1]));
+    assert_false(is_served(7, h, &fds[2]));
+    assert_true(is_served(8, h, &fds[3]));
+    close(fds[0]);
+    bool served = false;
+    for (int i = 0; i < 20 && !served; i++) {
+        served = is_served(7, h, &fds[4]);
+        close(fds[4]);
+    }
+    assert_true(served);
+    for (int i = 1; i < 4; i++) {
+        close(fds[i]);
+    }
+    bf_http_stop(h);
+}
+
+static void test_client__that_does_not_take_its_answer_is_cut(void **state) {
+    (void)state;
+    struct bf_http *h = serve_with((struct bf_http_settings){.idle_timeout_ms = 300});
+    const char *text = "GET /stream?bytes=-1 HTTP/1.1\r\nHost: x\r\n\r\n"; /* without an end */
+    int fd = raw_connect(bf_http_port(h));
+    raw_send(fd, text, strlen(text));
+    for (int i = 0; i < 3000 && atomic_load(&closed_count) == 0; i++) { /* a block of 64 KiB may take 4 s */
+        nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
+    }
+    assert_int_equal(atomic_load(&closed_count), 1); /* although the client is still there */
+    close(fd);
+    bf_http_stop(h);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_stream__arrives_whole),
@@ -208,6 +256,8 @@ int main(void) {
         cmocka_unit_test(test_stream__head_reads_nothing_and_closes),
         cmocka_unit_test(test_stop__ends_running_streams_even_of_clients_that_do_not_read),
         cmocka_unit_test(test_connections__beyond_the_limit_are_turned_away_and_come_back_later),
+        cmocka_unit_test(test_connections__of_one_address_are_limited_and_others_are_still_served),
+        cmocka_unit_test(test_client__that_does_not_take_its_answer_is_cut),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

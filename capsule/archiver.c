@@ -1,11 +1,12 @@
-/* The loop: read a chunk, keep the schemas it needs, write it, tell everybody how far it goes.
+/* The loop: read a chunk, keep the schemas it needs, write it, tell everybody how far it goes. While there is a backlog, the rows of the next chunk are
+ * copied over a second connection meanwhile (archive_ahead.h), so that both of PostgreSQL's processes have something to do.
  *
  * A chunk is kept and tried again until it is in: PostgreSQL may be away for as long as it likes. Waiting grows from 100 ms to archive-retry-max and is logged
  * once for each failure. Kafka's committed offset is set after PostgreSQL's commit and is a hint for lag tools only.
  */
 #include "archiver.h"
 
-#include "archive.h"
+#include "archive_ahead.h"
 #include "bf_failpoint.h"
 #include "bf_log.h"
 #include "bf_stop.h"
@@ -18,17 +19,11 @@
 #include <string.h>
 #include <time.h>
 
-#define CHUNK_BYTES_MAX ((size_t)32 << 20)
 #define IDLE_WAIT_MS 100
 #define PING_EVERY_US INT64_C(5000000)
 #define BACKOFF_LEAST_MS 100
 #define FENCE_TRIES 20
 #define FENCE_WAIT_MS 500
-
-struct kept_schema {
-    char topic[BF_TOPIC_MAX + 1];
-    int32_t id;
-};
 
 struct archiver {
     struct capsule *c;
@@ -39,11 +34,10 @@ struct archiver {
     int64_t through_us;
     bool stop;
     /* the thread's own */
-    struct archive *archive;
+    struct archive_lane *lane;
+    struct archive_ahead *ahead; /* NULL: one connection only */
+    uint32_t ahead_turn;         /* c->tail_turn when it began */
     struct bf_uuid owner;
-    struct hot_chunk chunk;
-    struct kept_schema *kept; /* (topic, schema) pairs that the archive has */
-    size_t kept_count;
     int64_t backoff_ms, pinged_us;
     int fence_losses;
     char last_failure[512]; /* said once */
@@ -156,7 +150,7 @@ static void count_events(struct archiver *ar, const struct hot_chunk *chunk) {
 
 /* A hint: nobody reads it back, so nothing is done when it fails. */
 static void hint_to_kafka(struct archiver *ar) {
-    const struct hot_chunk *chunk = &ar->chunk;
+    const struct hot_chunk *chunk = &ar->lane->chunk;
     struct bf_err ignored;
     if (!atomic_load(&ar->c->ingesting) || chunk->partition_count == 0)
         return;
@@ -175,58 +169,29 @@ static void hint_to_kafka(struct archiver *ar) {
 
 /* ---- one chunk ---- */
 
-static bool is_kept(const struct archiver *ar, const struct event *ev) {
-    for (size_t i = ar->kept_count; i-- > 0;)
-        if (ar->kept[i].id == ev->schema_id && bf_slice_eq(bf_slice_str(ar->kept[i].topic), ev->topic))
-            return true;
-    return false;
+/* Begin with what follows the chunk in hand, when that was as large as chunks get. */
+static void look_ahead(struct archiver *ar) {
+    if (!ar->ahead || !archive_lane_is_full(ar->lane))
+        return;
+    ar->ahead_turn = ar->c->tail_turn;
+    archive_ahead_begin(ar->ahead, ar->lane->chunk.through_us);
 }
 
-static enum bf_code keep_schema(struct archiver *ar, const struct event *ev, struct bf_err *err) {
-    struct bf_buf type, schema, refs;
-    struct kept_schema *more = realloc(ar->kept, (ar->kept_count + 1) * sizeof *more);
-    if (!more)
-        return bf_fail(err, BF_NOMEM, 0, "no memory for %zu schemas", ar->kept_count + 1);
-    ar->kept = more;
-    struct kept_schema *k = &more[ar->kept_count];
-    snprintf(k->topic, sizeof k->topic, "%.*s", (int)ev->topic.len, (const char *)ev->topic.data);
-    k->id = ev->schema_id;
-    bf_buf_init(&type, 1 << 10);
-    bf_buf_init(&schema, 64 << 20);
-    bf_buf_init(&refs, 64 << 20);
-    enum bf_code code = hot_schema_get(ar->c->hot, ev->schema_id, &type, &schema, &refs, err);
-    if (code == BF_OK)
-        code = archive_schema_put(ar->archive, ev->schema_id, (struct bf_slice){type.data, type.len},
-                                  (struct bf_slice){schema.data ? schema.data : "", schema.len},
-                                  refs.len ? (struct bf_slice){refs.data, refs.len} : BF_SLICE_NONE, k->topic, err);
-    ar->kept_count += code == BF_OK;
-    bf_buf_fini(&type);
-    bf_buf_fini(&schema);
-    bf_buf_fini(&refs);
-    return code == BF_NOT_FOUND ? (err->code = BF_AGAIN) : code;
+static bool take_ahead(struct archiver *ar, int64_t after_us) {
+    /* What was read before a tail was forgotten counts no more. */
+    return ar->ahead && archive_ahead_take(ar->ahead, ar->ahead_turn == ar->c->tail_turn ? after_us : INT64_MIN, &ar->lane);
 }
 
-/* Before the rows: raw bytes in the archive can always be read. */
-static enum bf_code keep_schemas(struct archiver *ar, struct bf_err *err) {
-    enum bf_code code = BF_OK;
-    const struct event *last = NULL;
-    for (size_t i = 0; code == BF_OK && i < ar->chunk.event_count; i++) {
-        const struct event *ev = &ar->chunk.events[i];
-        bool same = last && last->schema_id == ev->schema_id && bf_slice_eq(last->topic, ev->topic);
-        last = ev;
-        if (!same && ev->schema_id > 0 && !is_kept(ar, ev))
-            code = keep_schema(ar, ev, err);
-    }
-    return code;
-}
-
-static enum bf_code write_chunk(struct archiver *ar, struct bf_err *err) {
-    enum bf_code code = keep_schemas(ar, err);
-    if (code == BF_OK)
-        code = archive_write(ar->archive, &ar->owner, &ar->chunk, err);
-    if (code == BF_OK)
-        count_events(ar, &ar->chunk);
-    return code;
+/* Under tail_lock. BF_NOT_FOUND: there is nothing after it. */
+static enum bf_code write_next(struct archiver *ar, int64_t after_us, struct bf_err *err) {
+    if (take_ahead(ar, after_us))
+        return archive_settle(ar->lane->archive, &ar->owner, &ar->lane->chunk, err);
+    enum bf_code code = archive_lane_read(ar->lane, after_us, err);
+    if (code != BF_OK)
+        return code;
+    look_ahead(ar);
+    code = archive_lane_keep_schemas(ar->lane, err);
+    return code == BF_OK ? archive_write(ar->lane->archive, &ar->owner, &ar->lane->chunk, err) : code;
 }
 
 static bool is_posted(struct refusal *r) {
@@ -239,11 +204,11 @@ static bool is_posted(struct refusal *r) {
 /* One row is refused: ingest quarantines it where it is recorded, then the log is read again and the rest is written. False: give up. */
 static bool refused(struct archiver *ar, const struct bf_err *err) {
     struct refusal *r = &ar->c->refusal;
-    if (err->native < 0 || (size_t)err->native >= ar->chunk.event_count) {
+    if (err->native < 0 || (size_t)err->native >= ar->lane->chunk.event_count) {
         fatal(ar, "archive_failed", err);
         return false;
     }
-    const struct event *ev = &ar->chunk.events[err->native];
+    const struct event *ev = &ar->lane->chunk.events[err->native];
     pthread_mutex_lock(&r->lock);
     r->posted = true;
     r->recorded_at_us = ev->recorded_at_us;
@@ -292,12 +257,9 @@ static enum bf_code step(struct archiver *ar, bool *found, struct bf_err *err) {
     int64_t recorded_us = store_recorded_through(ar->c->store);
     *found = false;
     pthread_mutex_lock(&ar->c->tail_lock);
-    enum bf_code code = hot_chunk_read(ar->c->hot, after_us, (size_t)ar->c->settings->archive_events_max, CHUNK_BYTES_MAX, &ar->chunk, err);
-    bool none = code == BF_NOT_FOUND;
-    if (code == BF_OK)
-        code = write_chunk(ar, err);
+    enum bf_code code = write_next(ar, after_us, err);
     pthread_mutex_unlock(&ar->c->tail_lock);
-    if (none) { /* what was recorded till then is archived, also what others recorded before a takeover */
+    if (code == BF_NOT_FOUND) { /* what was recorded till then is archived, also what others recorded before a takeover */
         if (recorded_us > after_us)
             set_through(ar, recorded_us);
         return BF_OK;
@@ -305,9 +267,10 @@ static enum bf_code step(struct archiver *ar, bool *found, struct bf_err *err) {
     if (code != BF_OK)
         return code;
     *found = true;
+    count_events(ar, &ar->lane->chunk);
     bf_failpoint("archive.after-write");
     ar->fence_losses = 0;
-    set_through(ar, ar->chunk.through_us);
+    set_through(ar, ar->lane->chunk.through_us);
     hint_to_kafka(ar);
     bf_failpoint("archive.after-offsets");
     return BF_OK;
@@ -316,7 +279,7 @@ static enum bf_code step(struct archiver *ar, bool *found, struct bf_err *err) {
 static enum bf_code look(struct archiver *ar, struct bf_err *err) {
     if (bf_time_monotonic_us() - ar->pinged_us < PING_EVERY_US)
         return BF_OK;
-    enum bf_code code = archive_ping(ar->archive, err);
+    enum bf_code code = archive_ping(ar->lane->archive, err);
     if (code == BF_OK)
         came_back(ar);
     return code;
@@ -326,7 +289,7 @@ static bool begin(struct archiver *ar) {
     struct bf_err err;
     int64_t through_us;
     enum bf_code code;
-    while ((code = archive_through(ar->archive, &ar->owner, &through_us, &err)) != BF_OK)
+    while ((code = archive_through(ar->lane->archive, &ar->owner, &through_us, &err)) != BF_OK)
         if (!go_on_after(ar, code, &err))
             return false;
     set_through(ar, through_us);
@@ -361,17 +324,14 @@ static void *run(void *arg) {
 /* ---- life ---- */
 
 static void archiver_free(struct archiver *ar) {
-    archive_close(ar->archive);
-    hot_chunk_fini(&ar->chunk);
-    free(ar->kept);
+    archive_ahead_stop(ar->ahead);
+    archive_lane_free(ar->lane);
     pthread_cond_destroy(&ar->changed);
     pthread_mutex_destroy(&ar->lock);
     free(ar);
 }
 
 enum bf_code archiver_start(struct capsule *c, struct archiver **out, struct bf_err *err) {
-    const struct archive_settings settings = {.conninfo = c->settings->postgres, .application = "capsule archiver", .topics = c->topics,
-                                              .schemas = c->schemas, .connect_timeout_ms = 5000, .statement_timeout_ms = 60000};
     struct archiver *ar = calloc(1, sizeof *ar);
     if (!ar)
         return bf_fail(err, BF_NOMEM, 0, "no memory for the archiver");
@@ -383,7 +343,9 @@ enum bf_code archiver_start(struct capsule *c, struct archiver **out, struct bf_
     pthread_mutex_init(&ar->lock, NULL);
     ar->c = c;
     ar->owner = hot_instance_id(c->hot);
-    enum bf_code code = archive_open(&settings, &ar->archive, err);
+    enum bf_code code = archive_lane_new(c, &ar->lane, err);
+    if (code == BF_OK && c->settings->archive_connections > 1)
+        code = archive_ahead_start(c, &ar->ahead, err);
     if (code == BF_OK) {
         int rc = pthread_create(&ar->thread, NULL, run, ar);
         if (rc != 0)

@@ -20,7 +20,7 @@ extern const struct bf_metric_def capsule_metric_defs[CAPSULE_METRICS];
 struct capsule_settings {
     char *dir, *bootstrap, *registry_url, *postgres, *http_host, *group, *schemas_dir, *migrations_dir, *log_level, *endpoints_file;
     char *tokens_file, *tls_cert, *tls_key;
-    int64_t http_port, hot_bytes_max, hot_age_ms, batch_events_max, batch_bytes_max, archive_events_max, start_timeout_ms;
+    int64_t http_port, hot_bytes_max, hot_age_ms, batch_events_max, batch_bytes_max, archive_events_max, archive_connections, start_timeout_ms;
     int64_t http_address_connections_max, http_head_timeout_ms, http_idle_timeout_ms;
     int64_t http_connections_max, archive_pool_max, archive_retry_max_ms, schema_retry_ms, value_bytes_max, depth_max;
     bool http_port_or_free, sync_commits;
@@ -60,6 +60,7 @@ struct capsule {
     atomic_bool fence_lost; /* set by the archiver: some partition's fence does not hold; ingest reconciles and clears it */
     struct refusal refusal;
     pthread_mutex_t tail_lock; /* held by the archiver while it has a chunk in hand, by recovery while it forgets a tail */
+    uint32_t tail_turn; /* under tail_lock: counts the times that a tail was forgotten */
     atomic_int fatal; /* an exit code; 0 while all is well; whoever sets it also calls bf_stop_request() */
 };
 

@@ -78,6 +78,7 @@ static enum bf_code forget_tail(struct capsule *c, struct archive *a, const char
     struct bf_uuid me = hot_instance_id(c->hot);
     int64_t through;
     pthread_mutex_lock(&c->tail_lock);
+    c->tail_turn++;
     enum bf_code code = archive_through(a, &me, &through, err);
     if (code == BF_OK)
         code = hot_forget_partition(c->hot, bf_slice_str(topic), partition, through, err);

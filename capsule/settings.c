@@ -51,6 +51,8 @@ static const struct bf_setting table[] = {
      "The most one hot commit holds"},
     {"batch-bytes-max", BF_SETTING_BYTES, F(batch_bytes_max), "32MiB", 64 * KIB, GIB, false, false, "bytes",
      "The most one hot commit holds"},
+    {"archive-connections", BF_SETTING_INT, F(archive_connections), "2", 1, 2, false, false, "connections",
+     "PostgreSQL connections for archiving; with the second one a backlog's next rows are copied while the others are committed"},
     {"archive-events-max", BF_SETTING_INT, F(archive_events_max), "32768", 1, 1000000, false, false, "events",
      "About the most one PostgreSQL transaction holds"},
     {"value-bytes-max", BF_SETTING_BYTES, F(value_bytes_max), "8MiB", KIB, 512 * MIB, false, false, "bytes",

@@ -80,6 +80,13 @@ BF_MUST_CHECK enum bf_code archive_last_cut(struct archive *a, struct archive_cu
  * An unknown outcome of COMMIT is resolved by reading the stored offsets again. BF_REJECTED: a row is refused; native = index of the event. */
 BF_MUST_CHECK enum bf_code archive_write(struct archive *a, const struct bf_uuid *owner, const struct hot_chunk *chunk, struct bf_err *err);
 
+/* The same in two steps, so that the rows of one chunk can be copied over one connection while another is written over a second one: stage leaves
+ * the transaction open, with all but fence, ledger and offsets in it; settle adds these and commits, unstage rolls back. The errors are those
+ * of archive_write, except that stage gives BF_REJECTED (23505) for an id that is there already: go the plain way then. */
+BF_MUST_CHECK enum bf_code archive_stage(struct archive *a, const struct hot_chunk *chunk, struct bf_err *err);
+BF_MUST_CHECK enum bf_code archive_settle(struct archive *a, const struct bf_uuid *owner, const struct hot_chunk *chunk, struct bf_err *err);
+void archive_unstage(struct archive *a);
+
 /* How far this owner's log is archived; 0: nothing. */
 BF_MUST_CHECK enum bf_code archive_through(struct archive *a, const struct bf_uuid *owner, int64_t *through_us, struct bf_err *err);
 /* The highest recorded_at anybody archived; 0: nothing. */

@@ -287,18 +287,30 @@ static enum bf_code beside_events(enum bf_code code, struct bf_err *err) {
     return code;
 }
 
+/* What no other transaction of ours touches. */
+static enum bf_code put_rows(struct write *w, struct bf_err *err) {
+    enum bf_code code = put_events(w, err);
+    if (code != BF_OK)
+        return code;
+    bf_failpoint("archive.after-copy");
+    if ((code = put_revisions(w, err)) == BF_OK && (code = put_duplicates(w, err)) == BF_OK)
+        code = put_poisons(w, err);
+    return beside_events(code, err);
+}
+
+static enum bf_code put_books(struct write *w, struct bf_err *err) {
+    enum bf_code code = archive_nodes_put(w->a, w->chunk->events, w->chunk->event_count, err);
+    if (code == BF_OK && (code = put_coverage(w, err)) == BF_OK)
+        code = put_through(w, err);
+    return beside_events(code, err);
+}
+
 static enum bf_code put_all(struct write *w, struct bf_err *err) {
     enum bf_code code = put_fence(w, err);
     bf_failpoint("archive.after-fence");
     if (code == BF_OK)
-        code = put_events(w, err);
-    if (code != BF_OK)
-        return code;
-    bf_failpoint("archive.after-copy");
-    if ((code = put_revisions(w, err)) == BF_OK && (code = archive_nodes_put(w->a, w->chunk->events, w->chunk->event_count, err)) == BF_OK &&
-        (code = put_duplicates(w, err)) == BF_OK && (code = put_poisons(w, err)) == BF_OK && (code = put_coverage(w, err)) == BF_OK)
-        code = put_through(w, err);
-    return beside_events(code, err);
+        code = put_rows(w, err);
+    return code == BF_OK ? put_books(w, err) : code;
 }
 
 /* Is the chunk in already? Asked when the answer to COMMIT did not come, or when an earlier try may have counted. The row of this owner is locked by that transaction as long as it is undecided: wait for it. */
@@ -319,11 +331,9 @@ static enum bf_code resolve(struct write *w, struct bf_err *err) {
     return err->code;
 }
 
-static enum bf_code transaction(struct write *w, struct bf_err *err) {
+/* `code`: of what was put so far. */
+static enum bf_code finish(struct write *w, enum bf_code code, struct bf_err *err) {
     bool unknown = false;
-    enum bf_code code = archive_begin(w->a, err);
-    if (code == BF_OK)
-        code = put_all(w, err);
     bf_failpoint("archive.before-commit");
     if (code == BF_OK)
         code = archive_commit(w->a, &unknown, err);
@@ -332,6 +342,22 @@ static enum bf_code transaction(struct write *w, struct bf_err *err) {
     if (code != BF_OK && unknown)
         code = resolve(w, err);
     archive_nodes_settle(w->a, code == BF_OK);
+    return code;
+}
+
+static enum bf_code transaction(struct write *w, struct bf_err *err) {
+    enum bf_code code = archive_begin(w->a, err);
+    if (code == BF_OK)
+        code = put_all(w, err);
+    return finish(w, code, err);
+}
+
+/* What else a failure tells. */
+static enum bf_code look_again(struct write *w, enum bf_code code, struct bf_err *err) {
+    if (code == BF_AGAIN && strcmp(err->sqlstate, ARCHIVE_NO_PARTITION) == 0) /* one that we remember was dropped */
+        archive_forget_partitions(w->a);
+    if (code == BF_BROKEN && err->native == 1 && !*err->sqlstate) /* or is it that this very chunk is written already? */
+        code = resolve(w, err);
     return code;
 }
 
@@ -347,11 +373,31 @@ enum bf_code archive_write(struct archive *a, const struct bf_uuid *owner, const
         if (code == BF_REJECTED && strcmp(err->sqlstate, "23505") == 0) /* somebody wrote the same id at the same moment */
             code = err->code = BF_AGAIN;
     }
-    if (code == BF_AGAIN && strcmp(err->sqlstate, ARCHIVE_NO_PARTITION) == 0) /* one that we remember was dropped */
-        archive_forget_partitions(a);
-    if (code == BF_BROKEN && err->native == 1 && !*err->sqlstate) /* or is it that this very chunk is written already? */
-        code = resolve(&w, err);
-    return code;
+    return look_again(&w, code, err);
+}
+
+enum bf_code archive_stage(struct archive *a, const struct hot_chunk *chunk, struct bf_err *err) {
+    struct write w = {.a = a, .chunk = chunk};
+    enum bf_code code = archive_ensure(a, chunk->events, chunk->event_count, err);
+    if (code == BF_OK)
+        code = archive_begin(a, err);
+    if (code == BF_OK)
+        code = put_rows(&w, err);
+    if (code != BF_OK)
+        archive_unstage(a);
+    return code == BF_AGAIN ? look_again(&w, code, err) : code;
+}
+
+enum bf_code archive_settle(struct archive *a, const struct bf_uuid *owner, const struct hot_chunk *chunk, struct bf_err *err) {
+    struct write w = {.a = a, .owner = owner, .chunk = chunk};
+    enum bf_code code = put_fence(&w, err);
+    if (code == BF_OK)
+        code = put_books(&w, err);
+    return look_again(&w, finish(&w, code, err), err);
+}
+
+void archive_unstage(struct archive *a) {
+    archive_rollback(a);
 }
 
 enum bf_code archive_through(struct archive *a, const struct bf_uuid *owner, int64_t *through_us, struct bf_err *err) {

@@ -5,11 +5,13 @@ Standard library only. The commands that are shown are the ones that are run: ea
 
   tour.py publish --dir D   through PERCEPTION; returns when CAPSULE has archived all of it and the reflexes are judged
   tour.py show --dir D      the tour; exit 1 if any answer is wrong
+  tour.py readme --dir D    run what README.md's console blocks show and compare; --write puts today's outputs in their place
 """
 import argparse
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -315,13 +317,55 @@ def show(place):
     return 1 if t.wrong else 0
 
 
+# ---- README.md ----
+
+def readme_steps(text):
+    """(start, end, command, lines shown) of each command in the console blocks; offsets are of the lines shown."""
+    for block in re.finditer(r"^```console\n(.*?)^```$", text, re.M | re.S):
+        for step in re.finditer(r"^\$ (.+(?:\\\n.+)*)\n((?:(?!\$ ).*\n)*)", block[1], re.M):
+            at = block.start(1) + step.start(2)
+            yield at, at + len(step[2]), step[1], step[2].splitlines()
+
+
+def same_lines(got, shown):
+    """A line of dots stands for any number of lines; what differs from run to run (digests, moments of recording) is not compared."""
+    def plain(line):
+        return re.sub(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", "<moment>", re.sub(r"[0-9a-f]{64}", "<sha256>", line)) + "\n"
+    pattern = "".join(r"(?:.*\n)*" if line == "…" else re.escape(plain(line)) for line in shown)
+    return re.fullmatch(pattern, "".join(map(plain, got))) is not None
+
+
+def readme(place, write):
+    path = os.path.join(HOME, "README.md")
+    with open(path) as f:
+        text = f.read()
+    wrong, put = 0, []
+    for start, end, command, shown in readme_steps(text):
+        here = command.replace("--dir run", f"--dir {place.dir}").replace(" run/", f" {place.dir}/").replace("http://127.0.0.1:8480", place.http)
+        done = subprocess.run(["bash", "-c", "set -o pipefail; " + here], cwd=HOME, capture_output=True, text=True)
+        got = [line.rstrip() for line in done.stdout.splitlines()]
+        if write:
+            put.append((start, end, "".join(line + "\n" for line in (got[:12] + ["…"] if len(got) > 12 else got))))
+        if done.returncode != 0 or not (write or same_lines(got, shown)):
+            wrong += 1
+            print("\n    ".join([f"README.md: $ {command}", f"exit code {done.returncode}; shown:", *shown, "answered:", *got[:20], done.stderr]))
+    for start, end, lines in reversed(put):
+        text = text[:start] + lines + text[end:]
+    if write:
+        with open(path, "w") as f:
+            f.write(text)
+    print(f"README.md: {sum(1 for _ in readme_steps(text))} commands, {wrong} wrong")
+    return 1 if wrong else 0
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["publish", "show"])
+    parser.add_argument("what", choices=["publish", "show", "readme"])
     parser.add_argument("--dir", required=True, help="the folder given to butterfly up")
+    parser.add_argument("--write", action="store_true", help="with readme: keep the outputs in place of comparing them")
     args = parser.parse_args()
     place = Place(args.dir)
-    sys.exit(publish(place) if args.what == "publish" else show(place))
+    sys.exit(publish(place) if args.what == "publish" else show(place) if args.what == "show" else readme(place, args.write))
 
 
 if __name__ == "__main__":

@@ -48,7 +48,7 @@ static enum bf_code ask_cluster(struct capsule *c, void *arg, struct bf_err *err
     const struct bf_consumer_settings settings = {.bootstrap = c->settings->bootstrap, .group = "capsule-probe", .client_id = "capsule",
                                                   .topics = none, .extra = "allow.auto.create.topics=false"};
     struct bf_consumer *probe = NULL;
-    enum bf_code code = bf_kafka_ping(c->settings->bootstrap, 3000, err);
+    enum bf_code code = bf_kafka_ping(c->settings->bootstrap, 1000, err);
     if (code == BF_OK)
         code = bf_consumer_open(&settings, &probe, err);
     if (code == BF_OK)

@@ -23,7 +23,8 @@ struct capsule_settings {
     int64_t http_port, hot_bytes_max, hot_age_ms, batch_events_max, batch_bytes_max, archive_events_max, archive_connections, start_timeout_ms;
     int64_t http_address_connections_max, http_head_timeout_ms, http_idle_timeout_ms;
     int64_t http_connections_max, archive_pool_max, archive_retry_max_ms, schema_retry_ms, value_bytes_max, depth_max;
-    bool http_port_or_free, sync_commits;
+    int64_t reads_bytes_max;
+    bool http_port_or_free, sync_commits, record_reads;
 };
 
 enum dependency { DEPENDENCY_KAFKA, DEPENDENCY_REGISTRY, DEPENDENCY_POSTGRES, DEPENDENCIES };
@@ -38,6 +39,7 @@ struct refusal {
 
 struct ingest;
 struct archiver;
+struct reads;
 struct dlq;
 
 struct capsule {
@@ -46,6 +48,7 @@ struct capsule {
     struct hot *hot;
     struct schema_cache *schemas;
     struct store *store;
+    struct reads *reads; /* NULL: reads are not recorded */
     struct bf_metrics *metrics;
     struct bf_consumer *consumer; /* owned by ingest; watermarks may be read from any thread */
     struct ingest *ingest;

@@ -9,6 +9,7 @@
 #include "bf_time.h"
 #include "dlq.h"
 #include "ingest.h"
+#include "reads.h"
 #include "recover.h"
 #include "settings.h"
 
@@ -20,6 +21,7 @@
 
 #define WAIT_STEP_MS 500
 #define LAST_ARCHIVE_MS 30000
+#define LAST_READS_MS 5000
 
 /* Try until it works, stop is asked for, or start-timeout is over. BF_AGAIN after that. */
 static enum bf_code wait_for(struct capsule *c, const char *what, enum bf_code (*attempt)(struct capsule *c, void *arg, struct bf_err *err),
@@ -109,6 +111,16 @@ static enum bf_code prepare(struct capsule *c, struct archive *archive, struct b
     return code;
 }
 
+static enum bf_code open_reads(struct capsule *c, struct bf_err *err) {
+    char dir[4096];
+    snprintf(dir, sizeof dir, "%s/reads", c->settings->dir);
+    const struct reads_settings settings = {
+        .dir = dir, .bytes_max = c->settings->reads_bytes_max, .instance = hot_instance_id(c->hot),
+        .archive = {.conninfo = c->settings->postgres, .application = "capsule log of reads", .topics = c->topics, .connect_timeout_ms = 3000,
+                    .statement_timeout_ms = 60000}};
+    return reads_open(&settings, &c->reads, err);
+}
+
 static enum bf_code open_store(struct capsule *c, struct bf_err *err) {
     const struct capsule_settings *s = c->settings;
     enum bf_code code = bf_metrics_new(capsule_metric_defs, CAPSULE_METRICS, &c->metrics, err);
@@ -121,7 +133,8 @@ static enum bf_code open_store(struct capsule *c, struct bf_err *err) {
         .hot = c->hot, .schemas = c->schemas, .pool_max = (int)s->archive_pool_max, .pool_wait_ms = 5000,
         .archive = {.conninfo = s->postgres, .application = "capsule reads", .topics = c->topics, .connect_timeout_ms = 3000,
                     .statement_timeout_ms = 60000, .read_only = true}};
-    return store_open(&settings, &c->store, err);
+    code = store_open(&settings, &c->store, err);
+    return code == BF_OK && s->record_reads ? open_reads(c, err) : code;
 }
 
 /* Where we are to be found; an IPv6 address stands in brackets (RFC 3986 §3.2.2). */
@@ -178,6 +191,8 @@ static void stop_loops(struct capsule *c, struct api *api) {
     dlq_stop(c->dlq);
     c->dlq = NULL;
     api_stop(api);
+    reads_close(c->reads, LAST_READS_MS);
+    c->reads = NULL;
     ingest_free(c->ingest);
     store_close(c->store);
     schema_cache_free(c->schemas);

@@ -105,6 +105,7 @@ bool api_begin(struct api_call *call, struct bf_http_request *req, void *ctx, co
     bf_json_init(&call->json, &call->scratch->out);
     call->policy = api_policy_of(bf_http_route_of(req));
     call->grant = NULL;
+    call->rows = 1;
     return api_admit(call) && check_form(req, repeatable);
 }
 
@@ -122,6 +123,8 @@ void api_reply_as(struct api_call *call, int status, const char *content_type) {
     struct bf_buf *out = &call->scratch->out;
     if (out->failed) {
         bf_http_problem(call->req, 413, NULL, "the answer is larger than %zu bytes: ask for less at a time", out->max);
+    } else if (!api_read_record(call, status, (struct bf_slice){out->data, out->len})) {
+        return;
     } else if (out->len <= COPY_BYTES_MAX) {
         bf_http_reply(call->req, status, content_type, out->data, out->len);
     } else {
@@ -196,7 +199,11 @@ bool api_closed_range(struct api_call *call, int64_t known_by_us, const int64_t 
         snprintf(tag + 2 * i, 3, "%02x", sum[i]);
     }
     bf_http_add_header(call->req, "Cache-Control", named ? FOREVER : ASK_AGAIN);
-    return bf_http_etag(call->req, tag);
+    if (!bf_http_etag(call->req, tag)) {
+        return false;
+    }
+    call->rows = 0;
+    return api_read_record(call, 304, BF_SLICE_NONE); /* true: nothing was shown, so that a log that is full does not matter here */
 }
 
 void api_link_next(struct api_call *call, const char *cursor) {
@@ -277,6 +284,9 @@ void api_reply_part(struct api_call *call, struct bf_slice value, struct bf_slic
         return;
     }
     struct bf_slice bytes = part == 1 ? key : value;
+    if (!api_read_record(call, bytes.data ? 200 : 204, bytes)) {
+        return;
+    }
     if (!bytes.data) { /* null is not the same as empty */
         bf_http_reply(call->req, 204, NULL, NULL, 0);
         return;

@@ -57,6 +57,7 @@ struct api_call {
     struct api_scratch *scratch; /* page and buffers empty */
     const struct api_policy *policy;
     const struct bf_grant *grant; /* of who asks; NULL: there are no tokens, or the route is open */
+    int64_t rows;                 /* in the answer, for the log of reads; 1 unless the handler says otherwise */
     struct bf_json json;         /* onto scratch->out */
 };
 
@@ -68,6 +69,13 @@ bool api_admit(struct api_call *call);
 /* May they see events of this node? For API_BY_EVENT, after it was found. */
 bool api_may_see_node(const struct api_call *call, struct bf_slice node);
 bool api_may_see_topic(const struct api_call *call, struct bf_slice topic);
+
+/* The log of reads (api_reads.c). Before an answer of history that is whole: false: a 503 was sent. Nothing to do for other routes. */
+BF_MUST_CHECK bool api_read_record(struct api_call *call, int status, struct bf_slice body);
+/* The same for a stream that begins; *id for api_read_end(), 0: not recorded. */
+BF_MUST_CHECK bool api_read_begin(struct api_call *call, int64_t *id);
+/* How it ended; digest may be NULL. id 0: nothing. */
+void api_read_end(struct api *api, int64_t id, int64_t rows, int64_t bytes, const char *digest, bool complete);
 
 /* Parameters. Absent leaves *out alone. False: a 400 that names the parameter was sent. */
 bool api_param_time(struct api_call *call, const char *name, int64_t *out);
@@ -157,6 +165,7 @@ bf_http_handler api_get_nodes, api_get_node, api_get_state;               /* api
 bf_http_handler api_get_world;                                            /* api_world.c */
 bf_http_handler api_get_replay;                                           /* api_replay.c */
 bf_http_handler api_get_topics, api_get_topic, api_get_lag;               /* api_topics.c */
+bf_http_handler api_get_reads;                                            /* api_reads.c */
 bf_http_handler api_get_coverage;                                         /* api_coverage.c */
 bf_http_handler api_get_quarantine, api_get_poison, api_get_poison_raw;   /* api_quarantine.c */
 bf_http_handler api_get_schema, api_get_status, api_get_livez, api_get_readyz, api_get_metrics, api_get_openapi; /* api_status.c */

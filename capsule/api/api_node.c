@@ -52,6 +52,7 @@ void api_get_nodes(struct bf_http_request *req, void *ctx) {
         struct api_cursor c = {.kind = CURSOR_NODES, .text = bf_slice_str(last)};
         api_cursor_encode(&c, filter, next);
     }
+    call.rows = more ? limit : (int64_t)count;
     api_page_end(&call, more ? next : NULL, through);
     bf_json_object_end(&call.json);
     api_reply(&call, 200, through);
@@ -208,6 +209,7 @@ void api_get_state(struct bf_http_request *req, void *ctx) {
     } else if (!there) {
         no_such_node(&call, node);
     } else {
+        call.rows = (int64_t)call.scratch->page.count;
         api_reply(&call, 200, known.known_by_us);
     }
 }

@@ -115,6 +115,7 @@ static void answer_page(struct api_call *call, struct event_query *q, enum api_c
     if (kind == CURSOR_HISTORY && job.rendered == 0 && !place.given && !node_is_there(call, q)) {
         return;
     }
+    call->rows = (int64_t)job.rendered;
     api_reply(call, 200, known.known_by_us);
 }
 

@@ -109,6 +109,7 @@ void api_get_quarantine(struct bf_http_request *req, void *ctx) {
     }
     write_page(&call, list, count, (size_t)limit, filter, &known);
     poison_free(list, count);
+    call.rows = (int64_t)(count > (size_t)limit ? (size_t)limit : count);
     api_reply(&call, 200, known.known_by_us);
 }
 

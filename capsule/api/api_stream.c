@@ -144,6 +144,7 @@ static ssize_t stream_read(void *ctx, char *dst, size_t max) {
     size_t n = st->buf.len - st->sent < max ? st->buf.len - st->sent : max;
     memcpy(dst, st->buf.data + st->sent, n);
     st->sent += n;
+    st->bytes_sent += (int64_t)n;
     return (ssize_t)n;
 }
 
@@ -164,6 +165,8 @@ static void stream_close(void *ctx) {
     if (st->writer->fini) {
         st->writer->fini(st);
     }
+    api_read_end(st->api, st->read_id, (int64_t)st->count, st->bytes_sent, st->digest_text,
+                 st->done && st->complete && st->sent == st->buf.len);
     EVP_MD_CTX_free(st->digest);
     bf_buf_fini(&st->text);
     bf_buf_fini(&st->buf);
@@ -230,6 +233,10 @@ void api_stream_reply(struct api_call *call, const struct api_stream_settings *s
     }
     if (begin(st, settings->opening, &err) != BF_OK) {
         api_fail(call, &err);
+        stream_close(st);
+        return;
+    }
+    if (!api_read_begin(call, &st->read_id)) {
         stream_close(st);
         return;
     }

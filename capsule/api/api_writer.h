@@ -26,6 +26,7 @@ struct api_stream {
     struct api_avro_writer *avro;
     size_t sent, digested, rows; /* in buf */
     uint64_t count;
+    int64_t read_id, bytes_sent; /* for the log of reads */
     bool done;         /* the end is in the buffer */
     bool ended_early;  /* by the writer: this format cannot go on */
     bool complete;

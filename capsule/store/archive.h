@@ -121,4 +121,42 @@ BF_MUST_CHECK enum bf_code archive_duplicates(struct archive *a, struct bf_slice
 BF_MUST_CHECK enum bf_code archive_quarantine(struct archive *a, const struct poison_query *q, size_t limit, struct poison **out,
                                               size_t *count, struct bf_err *err);
 
+/* ---- who read what ---- */
+
+#define ARCHIVE_DIGEST_TEXT 71 /* "sha256:" and 64 digits */
+
+/* One entry of an instance's log of reads: a read, or (end) how a stream ended. Strings are borrowed. */
+struct archive_read {
+    int64_t id;      /* ascending within an instance; a time in microseconds, made distinct */
+    int64_t of_id;   /* end: the read that ended */
+    bool end;
+    bool finished;   /* a read: the whole answer is known; an end: the stream was complete */
+    int32_t status;
+    int64_t rows, bytes;
+    struct bf_slice who, peer, method, route, question, digest; /* who, digest: may be absent */
+};
+/* In one transaction; entries that are there already are left alone. */
+BF_MUST_CHECK enum bf_code archive_reads_put(struct archive *a, const struct bf_uuid *instance, const struct archive_read *reads, size_t count,
+                                             struct bf_err *err);
+/* The highest id of this instance that is here; 0: none. */
+BF_MUST_CHECK enum bf_code archive_reads_through(struct archive *a, const struct bf_uuid *instance, int64_t *through, struct bf_err *err);
+
+struct archive_reads_query {
+    int64_t from_us, to_us;       /* read_at in [from, to) */
+    struct bf_slice who;          /* absent: everybody */
+    bool has_after;
+    int64_t after_id;             /* with after_instance: behind this one */
+    struct bf_uuid after_instance;
+};
+struct archive_read_row {
+    struct bf_uuid instance;
+    struct archive_read read;     /* id, status, strings; rows, bytes, digest as known */
+    int64_t read_at_us, ended_at_us; /* ended_at_us 0: not known */
+    bool known, complete;         /* known: how it ended */
+};
+/* In the order of (read_at, instance, id), at most limit. */
+BF_MUST_CHECK enum bf_code archive_reads_list(struct archive *a, const struct archive_reads_query *q, size_t limit,
+                                              enum bf_code (*row)(void *ctx, const struct archive_read_row *row, struct bf_err *err), void *ctx,
+                                              struct bf_err *err);
+
 #endif

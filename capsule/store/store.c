@@ -398,3 +398,22 @@ enum bf_code store_quarantine(struct store *s, const struct poison_query *q, siz
     }
     return join_poison(cold, cold_count, hot, hot_count, limit, out, count, err);
 }
+
+/* ---- who read what: the archive's alone ---- */
+
+enum bf_code store_reads(struct store *s, const struct archive_reads_query *q, size_t limit,
+                         enum bf_code (*row)(void *ctx, const struct archive_read_row *row, struct bf_err *err), void *ctx, struct bf_err *err) {
+    struct archive *a = NULL;
+    if (store_pool_take(s->pool, &a, err) != BF_OK) {
+        return err->code;
+    }
+    enum bf_code code = archive_ping(a, err); /* one that died in the pool is found before rows are handed over */
+    if (code != BF_OK && store_pool_stale(err)) {
+        code = archive_ping(a, err);
+    }
+    if (code == BF_OK) {
+        code = archive_reads_list(a, q, limit, row, ctx, err);
+    }
+    store_pool_give(s->pool, a);
+    return code == BF_OK ? BF_OK : bf_err_prepend(err, "archive");
+}

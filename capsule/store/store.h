@@ -44,6 +44,10 @@ BF_MUST_CHECK enum bf_code store_duplicates(struct store *s, struct bf_slice top
                                             size_t *count, struct bf_err *err);
 BF_MUST_CHECK enum bf_code store_quarantine(struct store *s, const struct poison_query *q, size_t limit, struct poison **out, size_t *count,
                                             struct bf_err *err);
+/* As archive_reads_list, over the pool. */
+BF_MUST_CHECK enum bf_code store_reads(struct store *s, const struct archive_reads_query *q, size_t limit,
+                                       enum bf_code (*row)(void *ctx, const struct archive_read_row *row, struct bf_err *err), void *ctx,
+                                       struct bf_err *err);
 /* The archive answers? For /readyz and metrics. */
 BF_MUST_CHECK enum bf_code store_archive_ping(struct store *s, struct bf_err *err);
 

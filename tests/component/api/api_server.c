@@ -1,7 +1,8 @@
 /* A CAPSULE with known data, for clients that nobody here wrote: prints its address and serves until its standard input ends. A third of the data
- * has left the hot store, so both tiers answer. */
+ * has left the hot store, so both tiers answer. Makes the folder `reads` where it runs. */
 #include "api_archive.h"
 #include "bf_log.h"
+#include "reads.h"
 #include "test_pg.h"
 
 #include <setjmp.h>
@@ -31,10 +32,16 @@ static void serve(void **state) {
     fx_commit(&fx);
     fx_archive_all(&side, &fx);
     fx_archive_evict(&fx, evict_through_us);
+    const struct reads_settings reads = {.dir = "reads", .bytes_max = 64 << 20, .instance = hot_instance_id(fx.capsule.hot),
+                                         .archive = {.conninfo = conninfo, .application = "reads", .topics = fx.topics,
+                                                     .connect_timeout_ms = 5000, .statement_timeout_ms = 20000}};
+    assert_int_equal(reads_open(&reads, &fx.capsule.reads, &fx.err), BF_OK);
     printf("http://127.0.0.1:%d\n", api_port(fx.api));
     fflush(stdout);
     while (read(STDIN_FILENO, &byte, 1) > 0) {
     }
+    reads_close(fx.capsule.reads, 5000);
+    fx.capsule.reads = NULL;
     fx_archive_close(&side);
     fx_close(&fx);
     test_pg_drop(conninfo);

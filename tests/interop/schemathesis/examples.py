@@ -12,7 +12,7 @@ import urllib.request
 # Times of recording, cursors and the like: any value of the same form is the same.
 VOLATILE = {"recorded_at", "recorded_through", "archived_through", "hot_from", "known_by", "next", "cursor", "digest", "instance", "started_at",
             "quarantined_at", "redriven_at", "as_of", "uptime_seconds", "version", "hot_bytes", "hot_bytes_max", "bytes_used", "bytes_max", "id", "at",
-            "ended_at", "lag_seconds", "seconds", "log_records", "read_id"}
+            "ended_at", "lag_seconds", "seconds", "log_records", "read_id", "read_at"}
 
 
 def masked(value, key=None):

@@ -2,6 +2,7 @@
 #include "api_internal.h"
 
 #include "bf_http_client.h"
+#include "bf_log.h"
 #include "bf_settings.h"
 #include "bf_time.h"
 #include "bf_token.h"
@@ -140,8 +141,15 @@ void api_reply(struct api_call *call, int status, int64_t recorded_through_us) {
     api_reply_as(call, status, "application/json");
 }
 
+/* What a dependency says of itself (hosts, ports, SQL) is for the log; a full disk of clients' retries is not. */
 void api_fail(struct api_call *call, const struct bf_err *err) {
-    bf_http_problem_err(call->req, err, NULL);
+    if (err->code != BF_AGAIN) {
+        bf_http_problem_err(call->req, err, NULL);
+        return;
+    }
+    bf_log_err(BF_LOG_DEBUG, "answer_needs_archive", err, "route=%s", bf_http_route_of(call->req)->pattern);
+    bf_http_add_header(call->req, "Retry-After", "1");
+    bf_http_problem(call->req, 503, NULL, "the archive is needed for this answer and does not answer now");
 }
 
 /* ---- caching ---- */

@@ -233,6 +233,7 @@ static void test_archive_away__is_a_503_and_never_half_an_answer(void **state) {
     for (size_t i = 0; i < sizeof(needing) / sizeof(*needing); i++) {
         fx_problem(F, 503, NULL, "%s", needing[i]);
         assert_non_null(bf_http_client_answer_header(fx.client, "Retry-After"));
+        assert_null(strstr(fx.body.data, "127.0.0.1")); /* whose address and port are nobody's business */
     }
     struct hot_watermarks w;
     hot_watermarks(fx.capsule.hot, &w);

@@ -1,8 +1,11 @@
 #include "api_archive.h"
 
+#include "recover.h"
+
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include <cmocka.h>
 
@@ -15,7 +18,7 @@
         }                                                                                                                            \
     } while (0)
 
-/* Hold the partitions in both stores, as ingest does at assignment. */
+/* Hold the partitions in both stores, as ingest does at assignment, each at its next offset. */
 static void take_partitions(struct fx_archive *a, struct fx *f) {
     struct bf_tp tps[2 * PARTITIONS];
     struct archive_taken taken[2 * PARTITIONS];
@@ -27,7 +30,8 @@ static void take_partitions(struct fx_archive *a, struct fx *f) {
     }
     OK(archive_take(a->archive, &a->owner, tps, count, taken, &f->err));
     for (size_t i = 0; i < count; i++) {
-        OK(hot_batch_partition(f->batch, bf_slice_str(tps[i].topic), tps[i].partition, taken[i].epoch, 0, &f->err));
+        OK(hot_batch_partition(f->batch, bf_slice_str(tps[i].topic), tps[i].partition, taken[i].epoch,
+                               f->next_offset[strcmp(tps[i].topic, FAST) != 0][tps[i].partition], &f->err));
     }
     OK(hot_batch_commit(f->batch, &result, NULL, NULL, &f->err));
 }
@@ -37,17 +41,28 @@ static void put_schema(struct fx_archive *a, struct fx *f, int32_t id, const cha
                           bf_slice_str("[]"), topic, &f->err));
 }
 
-void fx_archive_open(struct fx_archive *a, struct fx *f, const char *conninfo) {
+static void connect_to(struct fx_archive *a, struct fx *f, const char *conninfo) {
     const struct archive_settings settings = {.conninfo = conninfo, .application = "test", .topics = f->topics,
                                               .schemas = f->capsule.schemas, .connect_timeout_ms = 5000,
                                               .statement_timeout_ms = 20000};
-    int applied = 0;
     a->owner = hot_instance_id(f->capsule.hot);
     OK(archive_open(&settings, &a->archive, &f->err));
+}
+
+void fx_archive_open(struct fx_archive *a, struct fx *f, const char *conninfo) {
+    int applied = 0;
+    connect_to(a, f, conninfo);
     OK(archive_migrate(a->archive, BF_SOURCE_DIR "/migrations", &applied, &f->err));
     OK(archive_bind_cluster(a->archive, "test", &f->err));
     put_schema(a, f, SCHEMA_FAST, FAST);
     put_schema(a, f, SCHEMA_REFLEX, REFLEX);
+    take_partitions(a, f);
+}
+
+void fx_archive_rebuild(struct fx_archive *a, struct fx *f, const char *conninfo) {
+    archive_close(a->archive); /* its caches borrow the schemas of before */
+    connect_to(a, f, conninfo);
+    OK(recover_rebuild(&f->capsule, a->archive, &f->err));
     take_partitions(a, f);
 }
 

@@ -91,6 +91,27 @@ void fx_close(struct fx *f) {
     free(f->told);
 }
 
+void fx_lose_hot(struct fx *f) {
+    struct capsule *c = &f->capsule;
+    const struct bf_topics *topics = f->topics;
+    api_stop(f->api);
+    f->api = NULL;
+    hot_batch_free(f->batch);
+    f->batch = NULL;
+    store_close(c->store);
+    schema_cache_free(c->schemas);
+    bf_metrics_free(c->metrics);
+    hot_close(c->hot);
+    OK(hot_destroy(f->dir, &f->err));
+    bf_topics_free((struct bf_topics *)(uintptr_t)topics);
+    char conninfo[sizeof(f->conninfo)];
+    memcpy(conninfo, f->conninfo, sizeof(conninfo));
+    open_stores(f, conninfo);
+    struct bf_uuid me = hot_instance_id(c->hot);
+    bf_uuid_format(c->instance, &me);
+    OK(hot_batch_new(c->hot, &f->batch, &f->err));
+}
+
 /* ---- putting in ---- */
 
 static bool is_reflex(const char *topic) {

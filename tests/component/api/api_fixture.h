@@ -50,6 +50,8 @@ void fx_open(struct fx *f, const char *conninfo);
 /* The same, but only for who has a token of this file. */
 void fx_open_guarded(struct fx *f, const char *conninfo, const char *tokens_file);
 void fx_close(struct fx *f);
+/* Lose the hot store: without a server from here on, an empty new one in the same place, and another instance. */
+void fx_lose_hot(struct fx *f);
 
 /* Add one event; id may be NULL (then derived). trace, cause may be NULL. A later one with the same id and another content is a revision. */
 struct told *fx_put(struct fx *f, const char *topic, int32_t partition, const char *node, const char *id, int64_t event_time_us, double price,

@@ -1,6 +1,5 @@
 #include "feed.h"
 
-#include "bf_json.h"
 #include "bf_stop.h"
 #include "bf_time.h"
 #include "csv.h"
@@ -14,13 +13,12 @@
 
 #define POLL_EVERY 256
 #define PROGRESS_EVERY_US 200000
-#define FRAMED_BYTES_MAX (20u << 20)
 #define TABLE_BYTES_MAX (INT64_C(4) << 30) /* a table that goes out newest last is held whole */
 
 struct feed {
     const struct feed_settings *s;
     struct publish_counts *counts;
-    struct bf_buf framed;
+    struct signal signal;
     int64_t line; /* of what is being looked at */
     int64_t begun_us, said_us, paced;
     unsigned since_poll;
@@ -32,7 +30,7 @@ struct feed {
 /* ---- what people see ---- */
 
 static void show_progress(struct feed *f, bool last) {
-    int64_t now_us = bf_time_monotonic_us();
+    int64_t now_us = f->terminal ? bf_time_monotonic_us() : 0;
 
     if (!f->terminal || (!last && now_us - f->said_us < PROGRESS_EVERY_US)) return;
     f->said_us = now_us;
@@ -72,16 +70,16 @@ static void pace(struct feed *f) {
     }
 }
 
-static void take(struct feed *f, json_t *value) {
+/* It is checked and encoded, or not. */
+static void take(struct feed *f, enum bf_code checked, const struct bf_err *why) {
     struct bf_err err = {0};
-    struct bf_slice key;
 
-    if (signal_check_encode(f->s->check, value, &f->framed, &key, &err) != BF_OK) {
-        reject(f, &err);
+    if (checked != BF_OK) {
+        reject(f, why);
         return;
     }
     pace(f);
-    enum bf_code code = publish_send(f->s->publish, key, (struct bf_slice){f->framed.data, f->framed.len}, NULL, &err);
+    enum bf_code code = publish_send(f->s->publish, signal_key(&f->signal), signal_value(&f->signal), NULL, &err);
     if (code == BF_BROKEN || code == BF_NOMEM) {
         f->broken = code;
         f->broken_err = err;
@@ -101,28 +99,30 @@ static void take(struct feed *f, json_t *value) {
 
 /* ---- NDJSON ---- */
 
-static bool is_blank(const struct bf_buf *line) { return line->data[strspn(line->data, " \t")] == '\0' && strlen(line->data) == line->len; }
+static bool is_blank(struct bf_slice line) {
+    const char *p = line.data;
+    while (line.len > 0 && (*p == ' ' || *p == '\t')) p++, line.len--;
+    return line.len == 0;
+}
 
-static void take_line(struct feed *f, const struct bf_buf *line) {
+static void take_line(struct feed *f, struct bf_slice line) {
     struct bf_err err = {0};
-    json_t *value = NULL;
 
     if (is_blank(line)) return;
-    if (bf_json_parse(line->data, line->len, &value, &err) != BF_OK) reject(f, &err);
-    else take(f, value);
-    json_decref(value);
+    take(f, signal_check_text(f->s->check, line, NULL, &f->signal, &err), &err);
 }
 
 static enum bf_code feed_lines(struct feed *f, struct bf_err *err) {
     struct bf_buf line;
+    struct bf_slice text;
     enum bf_code code = BF_OK;
 
     bf_buf_init(&line, f->s->line_bytes_max + 1);
     while (!f->stop && !bf_stop_requested()) {
-        code = input_line(f->s->in, &line, err);
+        code = input_next_line(f->s->in, &line, &text, err);
         f->line++;
         if (code == BF_REJECTED) reject(f, err);
-        else if (code == BF_OK) take_line(f, &line);
+        else if (code == BF_OK) take_line(f, text);
         else break;
     }
     bf_buf_fini(&line);
@@ -133,8 +133,9 @@ static enum bf_code feed_lines(struct feed *f, struct bf_err *err) {
 
 static bool on_event(void *ctx, json_t *value, const struct bf_err *why) {
     struct feed *f = ctx;
+    struct bf_err err = {0};
 
-    if (value != NULL) take(f, value);
+    if (value != NULL) take(f, signal_check_value(f->s->check, value, NULL, &f->signal, &err), &err);
     else reject(f, why);
     return !f->stop && !bf_stop_requested();
 }
@@ -218,14 +219,14 @@ enum bf_code feed_run(const struct feed_settings *settings, struct bf_err *err) 
     struct feed f = {.s = settings, .counts = publish_counts(settings->publish), .terminal = isatty(STDERR_FILENO) == 1,
                      .begun_us = bf_time_monotonic_us()};
 
-    bf_buf_init(&f.framed, FRAMED_BYTES_MAX);
+    signal_init(&f.signal);
     enum bf_code code = settings->map != NULL ? feed_table(&f, err) : feed_lines(&f, err);
     while (publish_queued(settings->publish) > 0) {
         publish_poll(settings->publish, 50);
         show_progress(&f, false);
     }
     show_progress(&f, true);
-    bf_buf_fini(&f.framed);
+    signal_fini(&f.signal);
     if (f.broken != BF_OK) *err = f.broken_err;
     return f.broken != BF_OK ? f.broken : code;
 }

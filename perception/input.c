@@ -154,3 +154,22 @@ enum bf_code input_line(struct input *in, struct bf_buf *line, struct bf_err *er
     if (line->failed) return bf_fail(err, BF_REJECTED, 0, "the line is longer than %zu bytes", line->max - 1);
     return BF_OK;
 }
+
+enum bf_code input_next_line(struct input *in, struct bf_buf *line, struct bf_slice *out, struct bf_err *err) {
+    struct bf_slice have;
+    enum bf_code code = input_peek(in, &have, err);
+    const char *end = code == BF_OK ? memchr(have.data, '\n', have.len) : NULL;
+
+    if (code != BF_OK) return code;
+    if (end == NULL) {
+        code = input_line(in, line, err);
+        if (code == BF_OK) *out = (struct bf_slice){line->data, line->len};
+        return code;
+    }
+    size_t len = (size_t)(end - (const char *)have.data);
+    input_use(in, len + 1);
+    if (len > 0 && end[-1] == '\r') len--;
+    if (len >= line->max) return bf_fail(err, BF_REJECTED, 0, "the line is longer than %zu bytes", line->max - 1);
+    *out = (struct bf_slice){have.data, len};
+    return BF_OK;
+}

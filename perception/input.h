@@ -19,6 +19,8 @@ void input_use(struct input *in, size_t n);
 
 /* The next line without its newline (a CR before it goes too), NUL-terminated in `line` and one shorter in line->len. BF_REJECTED: it
  * passes line->max and was skipped. BF_NOT_FOUND: the end. */
+/* `*out` is the line: in the input's own bytes where it lies there whole, else in `line`; borrowed until the next call. */
+BF_MUST_CHECK enum bf_code input_next_line(struct input *in, struct bf_buf *line, struct bf_slice *out, struct bf_err *err);
 BF_MUST_CHECK enum bf_code input_line(struct input *in, struct bf_buf *line, struct bf_err *err);
 
 /* How many bytes were read from the source, before unpacking. */

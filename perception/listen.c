@@ -1,5 +1,5 @@
-/* A request's signals are checked one at a time under a lock (the encoder is one thread's), queued, and answered when Kafka has
- * acknowledged them. One thread serves the delivery reports of all. */
+/* A request's signals are checked on its own thread, queued, and answered when Kafka has acknowledged them. Checking takes a desk (an encoder
+ * and its buffer), of which there are as many as requests at once so far. One thread serves the delivery reports of all. */
 #include "listen.h"
 
 #include "bf_http.h"
@@ -17,7 +17,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#define FRAMED_BYTES_MAX (20u << 20)
 #define ANSWER_BYTES_MAX (8u << 20)
 #define REJECTED_LISTED_MAX 1000
 
@@ -33,18 +32,57 @@ static const struct bf_metric_def metric_defs[METRICS] = {
     [METRIC_BUILD] = {"perception_build_info", "The version, as a label.", BF_METRIC_GAUGE, {"version", NULL, NULL}, NULL},
 };
 
+struct desk {
+    struct desk *next;
+    struct signal_check *check;
+    struct signal signal;
+};
+
 struct listen {
     const struct listen_settings *s;
     struct bf_metrics *metrics;
-    pthread_mutex_t lock; /* over check and framed */
-    struct bf_buf framed;
+    pthread_mutex_t lock; /* over the free desks */
+    struct desk *desks;
     atomic_bool ending; /* the poller's word to end */
 };
+
+/* ---- desks ---- */
+
+static void free_desk(struct desk *d) {
+    signal_check_free(d->check);
+    signal_fini(&d->signal);
+    free(d);
+}
+
+static enum bf_code take_desk(struct listen *l, struct desk **out, struct bf_err *err) {
+    pthread_mutex_lock(&l->lock);
+    struct desk *d = l->desks;
+    if (d != NULL) l->desks = d->next;
+    pthread_mutex_unlock(&l->lock);
+    if (d == NULL) {
+        if ((d = calloc(1, sizeof *d)) == NULL) return bf_fail(err, BF_NOMEM, 0, "no memory for a request");
+        signal_init(&d->signal);
+        if (signal_check_copy(l->s->check, &d->check, err) != BF_OK) {
+            free_desk(d);
+            return err->code;
+        }
+    }
+    *out = d;
+    return BF_OK;
+}
+
+static void give_desk(struct listen *l, struct desk *d) {
+    pthread_mutex_lock(&l->lock);
+    d->next = l->desks;
+    l->desks = d;
+    pthread_mutex_unlock(&l->lock);
+}
 
 /* ---- POST /v1/signals ---- */
 
 struct intake {
     struct listen *l;
+    struct desk *desk;
     struct publish_waiter *waiter;
     struct bf_buf answer;
     struct bf_json json;
@@ -61,28 +99,18 @@ static void reject(struct intake *in, const struct bf_err *why) {
     bf_json_object_end(&in->json);
 }
 
-/* Under the lock only what needs it: the framed bytes are copied, since a send may wait long. */
-static enum bf_code encode(struct listen *l, json_t *value, char **copy, size_t *len, struct bf_slice *key, struct bf_err *err) {
-    pthread_mutex_lock(&l->lock);
-    enum bf_code code = signal_check_encode(l->s->check, value, &l->framed, key, err);
-    if (code == BF_OK) {
-        *len = l->framed.len;
-        *copy = malloc(l->framed.len);
-        if (*copy != NULL) memcpy(*copy, l->framed.data, l->framed.len);
-        else code = bf_fail(err, BF_NOMEM, 0, "no memory for a signal");
-    }
-    pthread_mutex_unlock(&l->lock);
-    return code;
-}
-
-static void take_value(struct intake *in, json_t *value) {
+static void take_line(struct intake *in, const char *text, size_t len) {
     struct bf_err err = {0};
-    struct bf_slice key;
-    char *bytes = NULL;
-    size_t len = 0;
-    enum bf_code code = encode(in->l, value, &bytes, &len, &key, &err);
+    struct signal *signal = &in->desk->signal;
 
-    if (code == BF_OK) code = publish_send(in->l->s->publish, key, (struct bf_slice){bytes, len}, in->waiter, &err);
+    if (len > 0 && text[len - 1] == '\r') len--;
+    size_t blank = 0;
+    while (blank < len && (text[blank] == ' ' || text[blank] == '\t')) blank++;
+    if (blank == len) return;
+    enum bf_code code = len > in->l->s->line_bytes_max
+                            ? bf_fail(&err, BF_INVALID, 0, "the line is longer than %zu bytes", in->l->s->line_bytes_max)
+                            : signal_check_text(in->desk->check, (struct bf_slice){text, len}, NULL, signal, &err);
+    if (code == BF_OK) code = publish_send(in->l->s->publish, signal_key(signal), signal_value(signal), in->waiter, &err);
     if (code == BF_OK) {
         in->accepted++;
         atomic_fetch_add(&publish_counts(in->l->s->publish)->accepted, 1);
@@ -91,26 +119,6 @@ static void take_value(struct intake *in, json_t *value) {
     } else {
         in->broken = err;
     }
-    free(bytes);
-}
-
-static void take_line(struct intake *in, const char *text, size_t len) {
-    struct bf_err err = {0};
-    json_t *value = NULL;
-
-    if (len > 0 && text[len - 1] == '\r') len--;
-    size_t blank = 0;
-    while (blank < len && (text[blank] == ' ' || text[blank] == '\t')) blank++;
-    if (blank == len) return;
-    if (len > in->l->s->line_bytes_max) {
-        (void)bf_fail(&err, BF_INVALID, 0, "the line is longer than %zu bytes", in->l->s->line_bytes_max);
-        reject(in, &err);
-    } else if (bf_json_parse(text, len, &value, &err) != BF_OK) {
-        reject(in, &err);
-    } else {
-        take_value(in, value);
-    }
-    json_decref(value);
 }
 
 static void take_body(struct intake *in, struct bf_slice body) {
@@ -135,7 +143,12 @@ static void post_signals(struct bf_http_request *req, void *ctx) {
         bf_http_problem(req, 415, NULL, "the body is encoded as %.32s: send it as it is", encoding);
         return;
     }
+    if (take_desk(l, &in.desk, &err) != BF_OK) {
+        bf_http_problem_err(req, &err, NULL);
+        return;
+    }
     if (publish_waiter_new(&in.waiter, &err) != BF_OK) {
+        give_desk(l, in.desk);
         bf_http_problem_err(req, &err, NULL);
         return;
     }
@@ -145,6 +158,7 @@ static void post_signals(struct bf_http_request *req, void *ctx) {
     bf_json_key(&in.json, "rejected");
     bf_json_array(&in.json);
     take_body(&in, bf_http_body(req));
+    give_desk(l, in.desk);
     int64_t failed = publish_waiter_wait(in.waiter, &err);
     bf_json_array_end(&in.json);
     bf_json_member_int(&in.json, "rejected_count", in.rejected);
@@ -263,7 +277,6 @@ enum bf_code listen_run(const struct listen_settings *settings, struct bf_err *e
     if (code != BF_OK) return code;
     bf_series_set(bf_metrics_series(l.metrics, METRIC_BUILD, BF_VERSION, NULL, NULL), 1);
     pthread_mutex_init(&l.lock, NULL);
-    bf_buf_init(&l.framed, FRAMED_BYTES_MAX);
     if (pthread_create(&poller, NULL, poll_reports, &l) != 0) {
         code = bf_fail(err, BF_NOMEM, errno, "no thread for delivery reports");
     } else {
@@ -272,7 +285,11 @@ enum bf_code listen_run(const struct listen_settings *settings, struct bf_err *e
         atomic_store(&l.ending, true);
         (void)pthread_join(poller, NULL);
     }
-    bf_buf_fini(&l.framed);
+    while (l.desks != NULL) {
+        struct desk *next = l.desks->next;
+        free_desk(l.desks);
+        l.desks = next;
+    }
     pthread_mutex_destroy(&l.lock);
     bf_metrics_free(l.metrics);
     return code;

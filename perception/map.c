@@ -81,6 +81,14 @@ static enum bf_code check_target(const struct map *m, const char *member, const 
     return bf_fail(err, BF_INVALID, 0, "map: \"%s\": the schema of %s has no plain field \"%s\"", member, m->topic->name, path);
 }
 
+/* The catalogue may name several places; the one that the schema has counts. NULL: none. */
+static const char *first_in_schema(const struct map *m, const char *const *paths) {
+    for (size_t i = 0; paths != NULL && paths[i] != NULL; i++) {
+        if (schema_field(m->schema, paths[i]) != SCHEMA_FIELD_NONE) return paths[i];
+    }
+    return NULL;
+}
+
 /* The text members, and the paths in the value that the topic gives. */
 static enum bf_code read_texts(struct map *m, struct bf_err *err) {
     const char *shape = json_string_value(json_object_get(m->json, "shape"));
@@ -95,10 +103,12 @@ static enum bf_code read_texts(struct map *m, struct bf_err *err) {
     m->event_id = json_string_value(json_object_get(m->json, "event_id"));
     m->value = json_string_value(json_object_get(m->json, "value"));
     m->repeatable = json_is_true(json_object_get(m->json, "repeatable"));
-    m->node_path = m->topic->node_paths[0];
-    m->id_path = m->topic->event_id_paths != NULL ? m->topic->event_id_paths[0] : NULL;
-    m->time_path = m->topic->event_time_paths != NULL ? m->topic->event_time_paths[0] : NULL;
-    if (m->time_path == NULL || m->node_path == NULL) return bf_fail(err, BF_INVALID, 0, "map: the catalogue does not say where %s has its time and node", m->topic->name);
+    m->node_path = first_in_schema(m, m->topic->node_paths);
+    m->id_path = first_in_schema(m, m->topic->event_id_paths);
+    m->time_path = first_in_schema(m, m->topic->event_time_paths);
+    if (m->time_path == NULL || m->node_path == NULL) {
+        return bf_fail(err, BF_INVALID, 0, "map: the schema of %s has none of the fields that the catalogue names for time and node", m->topic->name);
+    }
     if (m->event_id != NULL && m->id_path == NULL) return wrong("event_id", "has no place in this topic", err);
     return BF_OK;
 }

@@ -1,4 +1,5 @@
-/* One small record (struct flight) goes with each message to Kafka and back; its report counts, tells the waiter, and frees it. */
+/* Where somebody waits or bytes are counted, a small record (struct flight) goes with the message to Kafka and back; its report tells them and
+ * frees it. Every report counts. */
 #include "publish.h"
 
 #include "bf_kafka.h"
@@ -34,8 +35,9 @@ struct publish {
     char *bootstrap, *topic, *group;
     int64_t in_flight_max, hold_back_bytes;
     struct publish_counts counts;
-    pthread_mutex_t lock; /* the two below */
-    bool last_failed;
+    atomic_llong in_flight; /* handed to the producer, no report yet */
+    atomic_bool last_failed;
+    pthread_mutex_t lock; /* over the one below */
     struct bf_err last_err;
 };
 
@@ -80,26 +82,30 @@ static void waiter_one_done(struct publish_waiter *w, enum bf_code code, const s
 
 /* ---- reports ---- */
 
+static void note_failure(struct publish *p, enum bf_code code, const struct bf_err *err) {
+    pthread_mutex_lock(&p->lock);
+    if (code != BF_OK) p->last_err = *err;
+    bool first = atomic_exchange(&p->last_failed, code != BF_OK) != (code != BF_OK) && code != BF_OK;
+    pthread_mutex_unlock(&p->lock);
+    if (first) bf_log_err(BF_LOG_WARN, "delivery_failed", err, "next=count");
+}
+
 static void on_delivered(void *ctx, void *opaque, enum bf_code code, const struct bf_err *err, int32_t partition, int64_t offset) {
     struct publish *p = ctx;
     struct flight *flight = opaque;
-    bool first = false;
 
     atomic_fetch_add(code == BF_OK ? &p->counts.published : &p->counts.failed, 1);
+    atomic_fetch_sub(&p->in_flight, 1);
+    if (code != BF_OK || atomic_load(&p->last_failed)) note_failure(p, code, err);
+    if (flight == NULL) return;
     if (p->hold_back != NULL) hold_back_delivered(p->hold_back, partition, code == BF_OK ? offset : -1, flight->bytes);
-    pthread_mutex_lock(&p->lock);
-    first = code != BF_OK && !p->last_failed;
-    p->last_failed = code != BF_OK;
-    if (code != BF_OK) p->last_err = *err;
-    pthread_mutex_unlock(&p->lock);
-    if (first) bf_log_err(BF_LOG_WARN, "delivery_failed", err, "next=count");
     waiter_one_done(flight->waiter, code, err);
     free(flight);
 }
 
 bool publish_last_failed(struct publish *p, struct bf_err *err) {
     pthread_mutex_lock(&p->lock);
-    bool failed = p->last_failed;
+    bool failed = atomic_load(&p->last_failed);
     if (failed) *err = p->last_err;
     pthread_mutex_unlock(&p->lock);
     return failed;
@@ -163,17 +169,17 @@ enum bf_code publish_warm(struct publish *p, int timeout_ms, struct bf_err *err)
 
 bool publish_holds_back(const struct publish *p) { return p->hold_back != NULL; }
 struct publish_counts *publish_counts(struct publish *p) { return &p->counts; }
-size_t publish_queued(const struct publish *p) { return bf_producer_queued(p->producer); }
+int64_t publish_queued(const struct publish *p) { return atomic_load(&p->in_flight); }
 void publish_poll(struct publish *p, int timeout_ms) { (void)bf_producer_poll(p->producer, timeout_ms); }
 
 void publish_drain(struct publish *p) {
-    while (bf_producer_queued(p->producer) > 0) publish_poll(p, 100);
+    while (publish_queued(p) > 0) publish_poll(p, 100);
 }
 
 /* ---- sending ---- */
 
 static void wait_for_group(struct publish *p) {
-    int64_t said_us = bf_time_monotonic_us();
+    int64_t said_us = p->hold_back != NULL ? bf_time_monotonic_us() : 0;
     bool waited = false;
 
     while (p->hold_back != NULL && !hold_back_may_send(p->hold_back) && !bf_stop_requested()) {
@@ -189,28 +195,43 @@ static void wait_for_group(struct publish *p) {
     if (waited) atomic_fetch_add(&p->counts.waits_group, 1);
 }
 
+/* Set where somebody wants to know; on failure nothing is made. */
+static enum bf_code make_flight(struct publish *p, size_t bytes, struct publish_waiter *w, struct flight **out, struct bf_err *err) {
+    *out = NULL;
+    if (w == NULL && p->hold_back == NULL) return BF_OK;
+    if ((*out = malloc(sizeof **out)) == NULL) return bf_fail(err, BF_NOMEM, 0, "no memory for a signal");
+    **out = (struct flight){w, bytes};
+    waiter_more(w, 1);
+    if (p->hold_back != NULL) hold_back_queued(p->hold_back, bytes);
+    return BF_OK;
+}
+
+static void unmake_flight(struct publish *p, struct flight *flight) {
+    if (flight == NULL) return;
+    waiter_more(flight->waiter, -1);
+    if (p->hold_back != NULL) hold_back_delivered(p->hold_back, -1, -1, flight->bytes);
+    free(flight);
+}
+
 enum bf_code publish_send(struct publish *p, struct bf_slice key, struct bf_slice value, struct publish_waiter *w, struct bf_err *err) {
     bool waited = false;
-    enum bf_code code;
-    struct flight *flight = malloc(sizeof *flight);
+    struct flight *flight;
 
-    if (flight == NULL) return bf_fail(err, BF_NOMEM, 0, "no memory for a signal");
-    *flight = (struct flight){w, key.len + value.len + MESSAGE_OVERHEAD_BYTES};
     wait_for_group(p);
-    while (bf_producer_queued(p->producer) >= (size_t)p->in_flight_max) {
+    while (atomic_load(&p->in_flight) >= p->in_flight_max) {
         waited = true;
         publish_poll(p, WAIT_STEP_MS);
     }
-    waiter_more(w, 1);
-    if (p->hold_back != NULL) hold_back_queued(p->hold_back, flight->bytes);
+    enum bf_code code = make_flight(p, key.len + value.len + MESSAGE_OVERHEAD_BYTES, w, &flight, err);
+    if (code != BF_OK) return code;
+    atomic_fetch_add(&p->in_flight, 1);
     while ((code = bf_producer_send(p->producer, p->topic, -1, key, value, NULL, 0, 0, flight, err)) == BF_AGAIN) {
         waited = true;
         publish_poll(p, WAIT_STEP_MS);
     }
     if (waited) atomic_fetch_add(&p->counts.waits_full, 1);
     if (code == BF_OK) return BF_OK;
-    waiter_more(w, -1);
-    if (p->hold_back != NULL) hold_back_delivered(p->hold_back, -1, -1, flight->bytes);
-    free(flight);
+    atomic_fetch_sub(&p->in_flight, 1);
+    unmake_flight(p, flight);
     return code;
 }

@@ -45,7 +45,7 @@ BF_MUST_CHECK enum bf_code publish_send(struct publish *p, struct bf_slice key, 
 void publish_poll(struct publish *p, int timeout_ms);
 /* Until nothing is queued; every signal is acknowledged or failed then. */
 void publish_drain(struct publish *p);
-size_t publish_queued(const struct publish *p);
+int64_t publish_queued(const struct publish *p);
 
 struct publish_counts *publish_counts(struct publish *p);
 /* Was the newest report a failure? The reason goes to err. */

@@ -95,9 +95,14 @@ BF_MUST_CHECK enum bf_code bf_consumer_cluster_id(struct bf_consumer *c, int tim
 
 struct bf_producer;
 
+/* Batching that follows the rate: a message goes out at once while few are on their way, else it waits until those came back (Nagle's rule; at most
+ * 10 ms), so that a slower broker gets fewer, larger requests. For everything that has to be quick and does not know its rate; a fixed linger of
+ * 5 to 10 ms is better only for bulk. Order is kept as with a fixed one. Costs one thread. */
+#define BF_LINGER_ADAPTIVE (-1)
+
 struct bf_producer_settings {
     const char *bootstrap, *client_id;
-    int64_t linger_ms;
+    int64_t linger_ms; /* how long a message waits for company; or BF_LINGER_ADAPTIVE */
     int64_t delivery_timeout_ms; /* 0: 120 s */
     const char *extra;
     /* Delivery report, from bf_producer_poll/flush/send or the background: code BF_OK or why not. May be NULL. */

@@ -1,9 +1,10 @@
 /* The producer: idempotent, acks=all, so that what was reported delivered is in the log exactly once and in order.
  *
- * Delivery reports are served on whatever thread polls; a message belongs to librdkafka from send() to its report. Topic handles that
- * were warmed are kept, because librdkafka forgets a topic's partitions with the last handle. */
+ * Delivery reports are served on whatever thread polls; a message belongs to librdkafka from send() to its report, with adaptive batching
+ * perhaps a moment later. Topic handles are kept, because librdkafka forgets a topic's partitions with the last handle. */
 #include "bf_kafka.h"
 
+#include "bf_kafka_adaptive.h"
 #include "bf_kafka_rd.h"
 #include "bf_time.h"
 
@@ -24,7 +25,8 @@ struct bf_producer {
     rd_kafka_t *rk;
     void (*delivered)(void *ctx, void *opaque, enum bf_code code, const struct bf_err *err, int32_t partition, int64_t offset);
     void *ctx;
-    pthread_mutex_t lock; /* over warm */
+    struct bf_adaptive *adaptive; /* NULL: a fixed linger */
+    pthread_mutex_t lock;         /* over warm */
     struct warm_topic *warm;
 };
 
@@ -41,6 +43,14 @@ static void on_delivery(rd_kafka_t *rk, const rd_kafka_message_t *rkm, void *opa
     p->delivered(p->ctx, rkm->_private, code, &err, rkm->partition, rkm->offset);
 }
 
+static void on_refused(void *ctx, void *opaque, rd_kafka_resp_err_t native) {
+    struct bf_producer *p = ctx;
+    struct bf_err err = {0};
+    enum bf_code code = bf_rd_fail(&err, native, "not sent");
+
+    if (p->delivered != NULL) p->delivered(p->ctx, opaque, code, &err, -1, -1);
+}
+
 enum bf_code bf_producer_open(const struct bf_producer_settings *settings, struct bf_producer **out, struct bf_err *err) {
     enum bf_code code;
     rd_kafka_conf_t *conf = NULL;
@@ -51,7 +61,7 @@ enum bf_code bf_producer_open(const struct bf_producer_settings *settings, struc
     pthread_mutex_init(&p->lock, NULL);
     p->delivered = settings->delivered;
     p->ctx = settings->ctx;
-    snprintf(linger, sizeof linger, "%lld", (long long)settings->linger_ms);
+    snprintf(linger, sizeof linger, "%lld", settings->linger_ms == BF_LINGER_ADAPTIVE ? 0LL : (long long)settings->linger_ms);
     snprintf(timeout, sizeof timeout, "%lld",
              (long long)(settings->delivery_timeout_ms > 0 ? settings->delivery_timeout_ms : DELIVERY_TIMEOUT_MS));
     const struct bf_kafka_property properties[] = {
@@ -73,7 +83,9 @@ enum bf_code bf_producer_open(const struct bf_producer_settings *settings, struc
     if (code != BF_OK) goto done;
     rd_kafka_conf_set_opaque(conf, p);
     rd_kafka_conf_set_dr_msg_cb(conf, on_delivery);
-    code = bf_rd_handle(RD_KAFKA_PRODUCER, &conf, &p->rk, err);
+    if (settings->linger_ms == BF_LINGER_ADAPTIVE) code = bf_adaptive_new(conf, on_refused, p, &p->adaptive, err);
+    if (code == BF_OK) code = bf_rd_handle(RD_KAFKA_PRODUCER, &conf, &p->rk, err);
+    if (code == BF_OK && p->adaptive != NULL) code = bf_adaptive_start(p->adaptive, p->rk, err);
     if (code != BF_OK) goto done;
     *out = p;
     p = NULL;
@@ -85,6 +97,7 @@ done:
 
 void bf_producer_close(struct bf_producer *p) {
     if (p == NULL) return;
+    bf_adaptive_stop(p->adaptive);
     while (p->warm != NULL) {
         struct warm_topic *next = p->warm->next;
         rd_kafka_topic_destroy(p->warm->handle);
@@ -97,88 +110,13 @@ void bf_producer_close(struct bf_producer *p) {
         (void)rd_kafka_flush(p->rk, 1000);
         rd_kafka_destroy(p->rk);
     }
+    bf_adaptive_free(p->adaptive);
     pthread_mutex_destroy(&p->lock);
     free(p);
 }
 
-static enum bf_code make_headers(const struct bf_header *headers, size_t count, rd_kafka_headers_t **out, struct bf_err *err) {
-    rd_kafka_headers_t *made = rd_kafka_headers_new(count);
-
-    for (size_t i = 0; i < count; i++) {
-        rd_kafka_resp_err_t native =
-            rd_kafka_header_add(made, headers[i].name, -1, headers[i].value.data, (ssize_t)headers[i].value.len);
-        if (native == RD_KAFKA_RESP_ERR_NO_ERROR) continue;
-        rd_kafka_headers_destroy(made);
-        return bf_rd_fail(err, native, "header %s", headers[i].name);
-    }
-    *out = made;
-    return BF_OK;
-}
-
-static enum bf_code send_failed(struct bf_producer *p, rd_kafka_error_t *error, const char *topic, struct bf_err *err) {
-    rd_kafka_resp_err_t native = rd_kafka_error_code(error);
-    char text[BF_KAFKA_NATIVE_TEXT_MAX] = "";
-
-    rd_kafka_error_destroy(error);
-    if (native == RD_KAFKA_RESP_ERR__FATAL || rd_kafka_fatal_error(p->rk, text, sizeof text) != RD_KAFKA_RESP_ERR_NO_ERROR) {
-        return bf_fail(err, BF_BROKEN, native, "the producer cannot go on: %s", text);
-    }
-    return bf_rd_fail(err, native, "sending to %s", topic);
-}
-
-enum bf_code bf_producer_send(struct bf_producer *p, const char *topic, int32_t partition, struct bf_slice key,
-                              struct bf_slice value, const struct bf_header *headers, size_t header_count, int64_t timestamp_ms,
-                              void *opaque, struct bf_err *err) {
-    rd_kafka_headers_t *made = NULL;
-    rd_kafka_vu_t vus[8];
-    size_t n = 0;
-
-    if (header_count > 0) {
-        enum bf_code code = make_headers(headers, header_count, &made, err);
-        if (code != BF_OK) return code;
-    }
-    vus[n++] = (rd_kafka_vu_t){.vtype = RD_KAFKA_VTYPE_TOPIC, .u.cstr = topic};
-    vus[n++] = (rd_kafka_vu_t){.vtype = RD_KAFKA_VTYPE_PARTITION, .u.i32 = partition < 0 ? RD_KAFKA_PARTITION_UA : partition};
-    vus[n++] = (rd_kafka_vu_t){.vtype = RD_KAFKA_VTYPE_MSGFLAGS, .u.i = RD_KAFKA_MSG_F_COPY};
-    vus[n++] = (rd_kafka_vu_t){.vtype = RD_KAFKA_VTYPE_OPAQUE, .u.ptr = opaque};
-    if (key.data != NULL) {
-        vus[n++] = (rd_kafka_vu_t){.vtype = RD_KAFKA_VTYPE_KEY, .u.mem = {.ptr = (void *)(uintptr_t)key.data, .size = key.len}};
-    }
-    if (value.data != NULL) {
-        vus[n++] =
-            (rd_kafka_vu_t){.vtype = RD_KAFKA_VTYPE_VALUE, .u.mem = {.ptr = (void *)(uintptr_t)value.data, .size = value.len}};
-    }
-    if (timestamp_ms > 0) vus[n++] = (rd_kafka_vu_t){.vtype = RD_KAFKA_VTYPE_TIMESTAMP, .u.i64 = timestamp_ms};
-    if (made != NULL) vus[n++] = (rd_kafka_vu_t){.vtype = RD_KAFKA_VTYPE_HEADERS, .u.headers = made};
-
-    rd_kafka_error_t *error = rd_kafka_produceva(p->rk, vus, n);
-    if (error == NULL) return BF_OK;
-    if (made != NULL) rd_kafka_headers_destroy(made);
-    return send_failed(p, error, topic, err);
-}
-
-int bf_producer_poll(struct bf_producer *p, int timeout_ms) { return rd_kafka_poll(p->rk, timeout_ms); }
-
-enum bf_code bf_producer_flush(struct bf_producer *p, int timeout_ms, struct bf_err *err) {
-    rd_kafka_resp_err_t native = rd_kafka_flush(p->rk, timeout_ms);
-
-    if (native == RD_KAFKA_RESP_ERR_NO_ERROR) return BF_OK;
-    return bf_rd_fail(err, native, "%d messages are still queued", rd_kafka_outq_len(p->rk));
-}
-
-size_t bf_producer_queued(const struct bf_producer *p) { return (size_t)rd_kafka_outq_len(p->rk); }
-
-enum bf_code bf_producer_cluster_id(struct bf_producer *p, int timeout_ms, char **out, struct bf_err *err) {
-    char *id = rd_kafka_clusterid(p->rk, timeout_ms);
-
-    if (id == NULL) return bf_fail(err, BF_AGAIN, RD_KAFKA_RESP_ERR__TIMED_OUT, "the cluster does not say its id");
-    *out = strdup(id);
-    rd_kafka_mem_free(p->rk, id);
-    return *out != NULL ? BF_OK : bf_fail(err, BF_NOMEM, 0, "no memory for a cluster id");
-}
-
-/* Keep a handle of the topic, once. */
-static enum bf_code warm_handle(struct bf_producer *p, const char *topic, rd_kafka_topic_t **out, struct bf_err *err) {
+/* The topic's handle, made and kept the first time. */
+static enum bf_code topic_handle(struct bf_producer *p, const char *topic, rd_kafka_topic_t **out, struct bf_err *err) {
     enum bf_code code = BF_OK;
     rd_kafka_topic_t *handle = NULL;
     struct warm_topic *w;
@@ -201,11 +139,79 @@ static enum bf_code warm_handle(struct bf_producer *p, const char *topic, rd_kaf
     return code;
 }
 
+static enum bf_code make_headers(const struct bf_header *headers, size_t count, rd_kafka_headers_t **out, struct bf_err *err) {
+    rd_kafka_headers_t *made = rd_kafka_headers_new(count);
+
+    for (size_t i = 0; i < count; i++) {
+        rd_kafka_resp_err_t native =
+            rd_kafka_header_add(made, headers[i].name, -1, headers[i].value.data, (ssize_t)headers[i].value.len);
+        if (native == RD_KAFKA_RESP_ERR_NO_ERROR) continue;
+        rd_kafka_headers_destroy(made);
+        return bf_rd_fail(err, native, "header %s", headers[i].name);
+    }
+    *out = made;
+    return BF_OK;
+}
+
+static enum bf_code send_failed(struct bf_producer *p, rd_kafka_resp_err_t native, const char *topic, struct bf_err *err) {
+    char text[BF_KAFKA_NATIVE_TEXT_MAX] = "";
+
+    if (native == RD_KAFKA_RESP_ERR__FATAL || rd_kafka_fatal_error(p->rk, text, sizeof text) != RD_KAFKA_RESP_ERR_NO_ERROR) {
+        return bf_fail(err, BF_BROKEN, native, "the producer cannot go on: %s", text);
+    }
+    return bf_rd_fail(err, native, "sending to %s", topic);
+}
+
+enum bf_code bf_producer_send(struct bf_producer *p, const char *topic, int32_t partition, struct bf_slice key,
+                              struct bf_slice value, const struct bf_header *headers, size_t header_count, int64_t timestamp_ms,
+                              void *opaque, struct bf_err *err) {
+    struct bf_adaptive_message m = {.partition = partition < 0 ? RD_KAFKA_PARTITION_UA : partition,
+                                    .key = key,
+                                    .value = value,
+                                    .timestamp_ms = timestamp_ms,
+                                    .opaque = opaque};
+    enum bf_code code = topic_handle(p, topic, &m.topic, err);
+
+    if (code == BF_OK && header_count > 0) code = make_headers(headers, header_count, &m.headers, err);
+    if (code != BF_OK) return code;
+    rd_kafka_resp_err_t native = p->adaptive != NULL ? bf_adaptive_send(p->adaptive, &m) : bf_rd_produce(p->rk, &m, RD_KAFKA_MSG_F_COPY);
+    if (native == RD_KAFKA_RESP_ERR_NO_ERROR) return BF_OK;
+    if (m.headers != NULL) rd_kafka_headers_destroy(m.headers);
+    return send_failed(p, native, topic, err);
+}
+
+int bf_producer_poll(struct bf_producer *p, int timeout_ms) { return rd_kafka_poll(p->rk, timeout_ms); }
+
+enum bf_code bf_producer_flush(struct bf_producer *p, int timeout_ms, struct bf_err *err) {
+    int64_t deadline_us = bf_time_monotonic_us() + (int64_t)timeout_ms * 1000;
+
+    while (p->adaptive != NULL && !bf_adaptive_push(p->adaptive) && bf_time_monotonic_us() < deadline_us) (void)rd_kafka_poll(p->rk, 10);
+    int64_t left_ms = (deadline_us - bf_time_monotonic_us()) / 1000;
+    rd_kafka_resp_err_t native = rd_kafka_flush(p->rk, left_ms > 0 ? (int)left_ms : 0);
+    if (native == RD_KAFKA_RESP_ERR_NO_ERROR && bf_producer_queued(p) == 0) return BF_OK;
+    if (native == RD_KAFKA_RESP_ERR_NO_ERROR) native = RD_KAFKA_RESP_ERR__TIMED_OUT;
+    return bf_rd_fail(err, native, "%zu messages are still queued", bf_producer_queued(p));
+}
+
+size_t bf_producer_queued(const struct bf_producer *p) {
+    size_t held = p->adaptive != NULL ? bf_adaptive_held(p->adaptive) : 0;
+    return held + (size_t)rd_kafka_outq_len(p->rk);
+}
+
+enum bf_code bf_producer_cluster_id(struct bf_producer *p, int timeout_ms, char **out, struct bf_err *err) {
+    char *id = rd_kafka_clusterid(p->rk, timeout_ms);
+
+    if (id == NULL) return bf_fail(err, BF_AGAIN, RD_KAFKA_RESP_ERR__TIMED_OUT, "the cluster does not say its id");
+    *out = strdup(id);
+    rd_kafka_mem_free(p->rk, id);
+    return *out != NULL ? BF_OK : bf_fail(err, BF_NOMEM, 0, "no memory for a cluster id");
+}
+
 enum bf_code bf_producer_warm(struct bf_producer *p, const char *topic, int timeout_ms, struct bf_err *err) {
     rd_kafka_topic_t *handle = NULL;
     rd_kafka_resp_err_t native;
     int64_t deadline_us = bf_time_monotonic_us() + (int64_t)timeout_ms * 1000;
-    enum bf_code code = warm_handle(p, topic, &handle, err);
+    enum bf_code code = topic_handle(p, topic, &handle, err);
 
     if (code != BF_OK) return code;
     for (;;) {

@@ -8,27 +8,39 @@
 #include "perception_fixture.h"
 
 #include <pthread.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 /* Lines joined by |, a rejected one as !; at the end the code that ended it. */
-static enum bf_code lines_of(const char *path, size_t max, char *out, size_t out_max, struct bf_err *err) {
+static enum bf_code lines_by(bool in_place, const char *path, size_t max, char *out, size_t out_max, struct bf_err *err) {
     struct input *in = NULL;
     struct bf_buf line;
+    struct bf_slice text;
     enum bf_code code = input_open(path, &in, err);
 
     *out = '\0';
     assert_int_equal(code, BF_OK);
     bf_buf_init(&line, max);
-    while ((code = input_line(in, &line, err)) == BF_OK || code == BF_REJECTED) {
+    while ((code = in_place ? input_next_line(in, &line, &text, err) : input_line(in, &line, err)) == BF_OK || code == BF_REJECTED) {
         size_t used = strlen(out);
-        if (code == BF_OK) assert_int_equal(strlen(line.data), line.len);
-        snprintf(out + used, out_max - used, "%s|", code == BF_OK ? line.data : "!");
+        if (!in_place) text = (struct bf_slice){line.data, line.len};
+        if (code == BF_OK) snprintf(out + used, out_max - used, "%.*s|", (int)text.len, (const char *)text.data);
+        else snprintf(out + used, out_max - used, "!|");
     }
     bf_buf_fini(&line);
     input_close(in);
+    return code;
+}
+
+/* Copied and in place, which must agree. */
+static enum bf_code lines_of(const char *path, size_t max, char *out, size_t out_max, struct bf_err *err) {
+    char other[1024];
+    enum bf_code code = lines_by(true, path, max, other, sizeof other, err);
+    assert_int_equal(lines_by(false, path, max, out, out_max, err), code);
+    assert_string_equal(out, other);
     return code;
 }
 

@@ -5,6 +5,7 @@
 #include <cmocka.h>
 
 #include "bf_avro.h"
+#include "bf_avro_text.h"
 #include "bf_event_id.h"
 #include "bf_framing.h"
 #include "bf_json.h"
@@ -23,7 +24,8 @@ struct world {
     struct bf_topics *topics;
     struct signal_check *check;
     struct bf_avro *avro;
-    struct bf_buf framed, json;
+    struct signal signal;
+    struct bf_buf json;
 };
 
 static int open_world(void **state) {
@@ -34,7 +36,7 @@ static int open_world(void **state) {
     assert_int_equal(signal_check_new(topic, topic->schema_json, &w.check, &err), BF_OK);
     signal_check_set_schema_id(w.check, 77);
     assert_int_equal(bf_avro_compile(topic->schema_json, strlen(topic->schema_json), NULL, 0, NULL, 0, &w.avro, &err), BF_OK);
-    bf_buf_init(&w.framed, 1 << 20);
+    signal_init(&w.signal);
     bf_buf_init(&w.json, 1 << 20);
     *state = &w;
     return 0;
@@ -42,7 +44,7 @@ static int open_world(void **state) {
 
 static int close_world(void **state) {
     struct world *w = *state;
-    bf_buf_fini(&w->framed);
+    signal_fini(&w->signal);
     bf_buf_fini(&w->json);
     bf_avro_free(w->avro);
     signal_check_free(w->check);
@@ -50,12 +52,16 @@ static int close_world(void **state) {
     return 0;
 }
 
+/* Both ways, which must agree about whether it is good; the last one's bytes stay. */
 static enum bf_code encode(struct world *w, const char *text, struct bf_err *err) {
+    struct bf_err short_err = {0};
     json_t *value = NULL;
-    struct bf_slice key;
+    enum bf_code short_code = signal_check_text(w->check, bf_slice_str(text), NULL, &w->signal, &short_err);
     if (bf_json_parse(text, strlen(text), &value, err) != BF_OK) fail_msg("%s", err->msg);
-    enum bf_code code = signal_check_encode(w->check, value, &w->framed, &key, err);
-    if (code == BF_OK) assert_true(bf_slice_eq(key, bf_slice_str(json_string_value(json_object_get(value, "rim_node_id")))));
+    enum bf_code code = signal_check_value(w->check, value, NULL, &w->signal, err);
+    assert_int_equal(short_code, code);
+    if (code != BF_OK) assert_string_equal(short_err.msg, err->msg);
+    else assert_true(bf_slice_eq(signal_key(&w->signal), bf_slice_str(json_string_value(json_object_get(value, "rim_node_id")))));
     json_decref(value);
     return code;
 }
@@ -66,7 +72,7 @@ static json_t *sent(struct world *w, const char *text) {
     struct bf_frame frame;
     json_t *value = NULL;
     if (encode(w, text, &err) != BF_OK) fail_msg("%s: %s", text, err.msg);
-    assert_int_equal(bf_frame_parse((struct bf_slice){w->framed.data, w->framed.len}, BF_SLICE_NONE, &frame, &err), BF_OK);
+    assert_int_equal(bf_frame_parse(signal_value(&w->signal), BF_SLICE_NONE, &frame, &err), BF_OK);
     assert_int_equal(frame.schema_id, 77);
     bf_buf_clear(&w->json);
     assert_int_equal(bf_avro_decode(w->avro, frame.avro, NULL, &w->json, NULL, &err), BF_OK);
@@ -160,15 +166,109 @@ static void test_event_id__has_a_longest_length(void **state) {
 
 static void test_buffer__too_small_is_the_signals_fault(void **state) {
     struct world *w = *state;
-    struct bf_buf small;
+    struct signal small;
     struct bf_err err = {0};
-    struct bf_slice key;
-    json_t *value = json_pack("{s:s, s:{s:i}}", "rim_node_id", "rim:entity:finance:EURUSD", "vector_timestamp", "event_ts_ms", 1);
-    bf_buf_init(&small, 40);
-    assert_int_equal(signal_check_encode(w->check, value, &small, &key, &err), BF_INVALID);
+    signal_init(&small);
+    small.framed.max = 40;
+    assert_int_equal(signal_check_text(w->check, bf_slice_str("{" NODE "," TIME "}"), NULL, &small, &err), BF_INVALID);
     assert_string_equal(err.msg, "it is larger than 40 bytes");
-    bf_buf_fini(&small);
-    json_decref(value);
+    signal_fini(&small);
+}
+
+/* ---- the short way against the long one ---- */
+
+struct dice {
+    uint64_t state;
+};
+
+static uint32_t roll(struct dice *d, uint32_t sides) {
+    d->state = d->state * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+    return (uint32_t)(d->state >> 33) % sides;
+}
+
+static const char *pick(struct dice *d, const char *const *list, uint32_t count) { return list[roll(d, count)]; }
+
+/* A plausible signal with odd numbers, texts, blanks, and some members missing. */
+static void random_signal(struct dice *d, struct bf_buf *out) {
+    static const char *const numbers[] = {"0", "-0", "1", "0.1", "-0.0", "1e0", "1E+2", "123456789012345678", "0.12345678901234567", "1e-320", "4.9e-324",
+                                          "1.7976931348623157e308", "1e22", "1e23", "9007199254740993.0", "100000000000000000000.5", "1e400", "01", "1.", ".5",
+                                          "+1", "1e", "NaN", "\"NaN\"", "true", "0.30000000000000004", "2.2250738585072011e-308", "99999999999999999999"};
+    static const char *const texts[] = {"\"x\"", "\"\"", "\"Ã©\"", "\"\\n\"", "\"\\u00e9\"", "\"ÿ\"", "\"a\tb\"", "null", "7", "\"\"",
+                                        "\"í \"", "\"long text of some words\""};
+    static const char *const longs[] = {"1717236000000", "0", "-1", "1.0", "1e3", "253402300800000", "null", "\"1\"", "-62135596800001", "12"};
+    static const char *const blanks[] = {"", "", "", " ", "\t", "\r"};
+    static const char *const maps[] = {"{}", "{\"a\":1}", "{\"a\":1,\"b\":2.5}", "{\"a\":1,\"a\":2}", "{\"a\":\"x\"}", "{ \"k\" : 1e-7 }", "null", "[]", "{\"a\":}", "{,}"};
+    static const char *const words[] = {"{}", "{\"v\":\"x\"}", "{\"v\":\"x\",\"w\":\"y\"}", "{\"v\":1}", "{\"v\":\"\\t\"}", "{\"\":\"\"}"};
+#define PICK(list) pick(d, list, sizeof list / sizeof list[0])
+    bf_buf_clear(out);
+    bf_buf_printf(out, "%s{\"rim_node_id\":\"rim:entity:finance:N%u\"", PICK(blanks), roll(d, 5));
+    if (roll(d, 4) > 0) bf_buf_printf(out, ",\"event_id\":%s", roll(d, 4) > 0 ? "\"id\"" : PICK(texts));
+    bf_buf_printf(out, ",%s\"vector_timestamp\":{\"event_ts_ms\":%s", PICK(blanks), roll(d, 5) > 0 ? longs[0] : PICK(longs));
+    if (roll(d, 3) > 0) bf_buf_printf(out, ",\"ingest_ts_ms\":%s", roll(d, 5) > 0 ? longs[0] : PICK(longs));
+    if (roll(d, 3) > 0) bf_buf_printf(out, ",\"logical_clock\"%s:%s", PICK(blanks), roll(d, 5) > 0 ? "3" : PICK(longs));
+    bf_buf_puts(out, "}");
+    if (roll(d, 2) > 0) bf_buf_printf(out, ",\"price\":%s%s", PICK(blanks), PICK(numbers));
+    if (roll(d, 2) > 0) bf_buf_printf(out, ",\"volume\":%u.%u%s", roll(d, 100000), roll(d, 1000000000), roll(d, 3) > 0 ? "" : "e-3");
+    if (roll(d, 3) > 0) bf_buf_printf(out, ",\"stress\":0.%u", roll(d, 1000));
+    if (roll(d, 3) > 0) bf_buf_printf(out, ",\"critical_metrics\":%s", PICK(maps));
+    if (roll(d, 3) > 0) bf_buf_printf(out, ",\"status\":%s", PICK(texts));
+    if (roll(d, 3) > 0) bf_buf_printf(out, ",\"instrument_id\":%s", PICK(texts));
+    if (roll(d, 3) > 0) bf_buf_printf(out, ",\"metadata\":%s", PICK(words));
+    if (roll(d, 40) == 0) bf_buf_puts(out, ",\"price\":1");
+    if (roll(d, 40) == 0) bf_buf_puts(out, ",\"colour\":1");
+    bf_buf_printf(out, "}%s", roll(d, 40) > 0 ? PICK(blanks) : "x");
+    if (roll(d, 10) == 0 && out->len > 0) out->data[roll(d, (uint32_t)out->len)] = (char)roll(d, 256);
+}
+
+static void test_short_way__takes_and_gives_what_the_long_one_does(void **state) {
+    struct world *w = *state;
+    struct dice d = {20261125};
+    struct bf_buf text;
+    struct signal other;
+    const struct signal_origin origin = {.event_id = {{7}}, .ingest_ts_ms = 5, .logical_clock = 6};
+    int good = 0, rounds = getenv("BF_TORTURE") != NULL && strcmp(getenv("BF_TORTURE"), "1") == 0 ? 5000000 : 100000;
+
+    bf_buf_init(&text, 65536);
+    signal_init(&other);
+    for (int i = 0; i < rounds; i++) {
+        struct bf_err short_err = {0}, err = {0};
+        json_t *value = NULL;
+        random_signal(&d, &text);
+        char *exact = malloc(text.len); /* so that a read behind it is seen */
+        memcpy(exact, text.data, text.len);
+        enum bf_code short_code = signal_check_text(w->check, (struct bf_slice){exact, text.len}, &origin, &w->signal, &short_err);
+        enum bf_code code = bf_json_parse(exact, text.len, &value, &err);
+        if (code == BF_OK) code = signal_check_value(w->check, value, &origin, &other, &err);
+        if (short_code != code) fail_msg("%.*s: %d, %d (%s)", (int)text.len, text.data, (int)short_code, (int)code, err.msg);
+        if (code == BF_OK && (!bf_slice_eq(signal_value(&w->signal), signal_value(&other)) || !bf_slice_eq(signal_key(&w->signal), signal_key(&other)))) {
+            fail_msg("%.*s: other bytes", (int)text.len, text.data);
+        }
+        good += code == BF_OK;
+        json_decref(value);
+        free(exact);
+    }
+    assert_true(good > rounds / 20);
+    signal_fini(&other);
+    bf_buf_fini(&text);
+}
+
+static void test_short_way__is_taken_by_ordinary_signals(void **state) {
+    static const char *const ordinary[] = {
+        "{\"rim_node_id\":\"rim:entity:finance:EURUSD\",\"event_id\":\"0190\",\"vector_timestamp\":{\"event_ts_ms\":1717236000000,"
+        "\"ingest_ts_ms\":1717236000004,\"logical_clock\":1},\"critical_metrics\":{\"spread\":0.0001},\"price\":1.0852,\"volume\":null,"
+        "\"stress\":0.12,\"status\":\"ACTIVE\",\"instrument_id\":null,\"source_topic\":null,\"metadata\":{\"venue\":\"x\"}}",
+        "{ \"metadata\": {}, \"vector_timestamp\": { \"event_ts_ms\": 5 }, \"rim_node_id\": \"rim:entity:a:b\" } "};
+    struct world *w = *state;
+    struct bf_err err = {0};
+    struct bf_avro_text *text = NULL;
+    assert_int_equal(bf_avro_text_new(bf_topics_find(w->topics, "rim.fast-path")->schema_json, &text, &err), BF_OK);
+    for (size_t i = 0; i < 2; i++) assert_true(bf_avro_text_read(text, bf_slice_str(ordinary[i])));
+    assert_false(bf_avro_text_read(text, bf_slice_str("{\"rim_node_id\":\"a\\nb\"}")));
+    assert_true(bf_avro_text_slot(text, "vector_timestamp.event_ts_ms") >= 0);
+    assert_int_equal(bf_avro_text_slot(text, "vector_timestamp"), -1);
+    assert_int_equal(bf_avro_text_slot(text, "metadata"), -1);
+    bf_avro_text_free(text);
+    assert_int_equal(bf_avro_text_new("{\"type\":\"record\",\"name\":\"R\",\"fields\":[{\"name\":\"a\",\"type\":\"bytes\"}]}", &text, &err), BF_NOT_FOUND);
 }
 
 int main(void) {
@@ -178,6 +278,8 @@ int main(void) {
         cmocka_unit_test(test_encode__names_field_and_reason),
         cmocka_unit_test(test_event_id__has_a_longest_length),
         cmocka_unit_test(test_buffer__too_small_is_the_signals_fault),
+        cmocka_unit_test(test_short_way__is_taken_by_ordinary_signals),
+        cmocka_unit_test(test_short_way__takes_and_gives_what_the_long_one_does),
     };
     return cmocka_run_group_tests_name("perception_signal_check", tests, open_world, close_world);
 }

@@ -174,7 +174,7 @@ static void ask_leaf(const struct rule_condition *c, uint8_t *state, const struc
     }
 }
 
-/* What is told of a combination is its first true leaf. */
+/* What is told of a combination is the first true leaf that the signal speaks of. */
 static void combine(enum rule_kind kind, const struct answer *child, bool first, struct answer *out) {
     bool fresh = out->fresh || child->fresh, truth = child->truth;
 
@@ -183,7 +183,7 @@ static void combine(enum rule_kind kind, const struct answer *child, bool first,
         return;
     }
     if (!first) truth = kind == RULE_ALL ? out->truth && truth : out->truth || truth;
-    if (child->truth && child->leaf != NULL && out->leaf == NULL) *out = *child;
+    if (child->truth && child->fresh && child->leaf != NULL && out->leaf == NULL) *out = *child;
     out->fresh = fresh;
     out->truth = truth;
 }

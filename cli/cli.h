@@ -32,6 +32,8 @@ int cli_status(const struct cli_command *cmd, int argc, char **argv);
 int cli_replay(const struct cli_command *cmd, int argc, char **argv);
 int cli_verify(const struct cli_command *cmd, int argc, char **argv);
 int cli_token(const struct cli_command *cmd, int argc, char **argv);
+int cli_trace(const struct cli_command *cmd, int argc, char **argv);
+int cli_rejudge(const struct cli_command *cmd, int argc, char **argv);
 int cli_up(const struct cli_command *cmd, int argc, char **argv);
 int cli_down(const struct cli_command *cmd, int argc, char **argv);
 

@@ -13,6 +13,8 @@ static const struct cli_command commands[] = {
     {"state", "a node as it was at a moment, as known by another", cli_state},
     {"world", "every node as it was at a moment", cli_world},
     {"search", "events by topic, node, time, trace or cause", cli_listing},
+    {"trace", "what an event was caused by, and all that it led to", cli_trace},
+    {"rejudge", "judge one of PLATO's decisions again, and compare", cli_rejudge},
     {"replay", "a range of events in order, with count and digest checked", cli_replay},
     {"topics", "the topics held, and how much of them", cli_topics},
     {"coverage", "what became of every offset of a partition", cli_coverage},

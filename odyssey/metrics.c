@@ -34,7 +34,7 @@ void odyssey_refresh_metrics(void *ctx) {
         bf_series_set(bf_metrics_series(o->metrics, M_LAG, o->topic_in.name, number, NULL), (double)lag);
     }
     set(o, M_PARTITIONS, NULL, atomic_load(&c->partitions));
-    set(o, M_WAITS, "full", (double)atomic_load(&c->waits_full));
-    set(o, M_WAITS, "dependency", (double)atomic_load(&c->waits_dependency));
+    bf_service_count(bf_metrics_series(o->metrics, M_WAITS, "full", NULL, NULL), atomic_load(&c->waits_full));
+    bf_service_count(bf_metrics_series(o->metrics, M_WAITS, "dependency", NULL, NULL), atomic_load(&c->waits_dependency));
     set(o, M_IN_FLIGHT, NULL, (double)(atomic_load(&c->sent) - atomic_load(&c->acknowledged)));
 }

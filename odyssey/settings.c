@@ -12,6 +12,8 @@ static const struct bf_setting table[] = {
      "Folder of topics.json and the schemas; without it, schemas/ two levels above the program"},
     {"capsule", BF_SETTING_STRING, F(capsule), NULL, 0, 0, false, false, NULL,
      "CAPSULE's address, from which a node's past is learned at a start; without it a restart begins with empty memory"},
+    {"capsule-token", BF_SETTING_STRING, F(capsule_token), NULL, 0, 0, false, true, NULL,
+     "Bearer token for CAPSULE, where it wants one; others cannot see it in the environment"},
     {"warm-events-max", BF_SETTING_INT, F(warm_events_max), "1000000", 0, INT64_C(1000000000), false, false, "events",
      "How many offsets before the committed one are learned again at a start, in each partition"},
     {"group", BF_SETTING_STRING, F(group), "odyssey", 0, 0, false, false, NULL, "Consumer group"},

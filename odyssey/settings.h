@@ -5,7 +5,7 @@
 #include "bf_settings.h"
 
 struct odyssey_settings {
-    char *bootstrap, *registry, *rules, *schemas_dir, *capsule, *state_dir, *http_host, *endpoints_file, *group, *topic, *log_level;
+    char *bootstrap, *registry, *rules, *schemas_dir, *capsule, *capsule_token, *state_dir, *http_host, *endpoints_file, *group, *topic, *log_level;
     int64_t http_port, nodes_max, warm_events_max, linger_ms, commit_interval_ms, retry_ms, in_flight_max, start_timeout_ms;
 };
 

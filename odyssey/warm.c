@@ -42,6 +42,15 @@ static enum bf_code get(struct bf_http_client *http, const char *url, json_t **o
     return code == BF_OK ? BF_OK : BF_AGAIN;
 }
 
+static enum bf_code connect_capsule(const struct odyssey *o, struct bf_http_client **out, struct bf_err *err) {
+    char line[512];
+    enum bf_code code = bf_http_client_new(TIMEOUT_MS, out, err);
+
+    if (code != BF_OK || o->s->capsule_token == NULL) return code;
+    snprintf(line, sizeof line, "Authorization: Bearer %s", o->s->capsule_token);
+    return bf_http_client_header(*out, line, err);
+}
+
 enum bf_code warm_ping(void *ctx, struct bf_err *err) {
     struct odyssey *o = ctx;
     struct bf_http_client *http = NULL;
@@ -50,7 +59,7 @@ enum bf_code warm_ping(void *ctx, struct bf_err *err) {
     int status = 0;
 
     snprintf(url, sizeof url, "%s/v1/status", o->s->capsule);
-    enum bf_code code = bf_http_client_new(TIMEOUT_MS, &http, err);
+    enum bf_code code = connect_capsule(o, &http, err);
     if (code == BF_OK) code = get(http, url, &json, &status, err);
     json_decref(json);
     bf_http_client_free(http);
@@ -179,7 +188,7 @@ enum bf_code warm_engine(struct odyssey *o, const struct rules *rules, int32_t p
     if (code == BF_OK && before > 0 && o->s->capsule == NULL) {
         bf_log(BF_LOG_WARN, "cold_start", "partition=%d offset=%lld reason=\"no --capsule: its nodes begin with empty memory\"", (int)partition, (long long)before);
     } else if (code == BF_OK && before > 0) {
-        code = bf_http_client_new(TIMEOUT_MS, &http, err);
+        code = connect_capsule(o, &http, err);
         if (code == BF_OK) code = wait_until_there(o, http, partition, before, err);
         if (code == BF_OK) code = replay(o, http, partition, from, before, &w, err);
         if (code == BF_OK)

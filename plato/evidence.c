@@ -14,20 +14,25 @@
 #define EARLIER_MAX 1000
 
 struct evidence {
-    const char *capsule_url, *reflex_topic, *signal_topic;
+    struct evidence_settings s;
     struct bf_http_client *http;
     struct bf_buf answer;
     struct facts facts;
     struct reflex reflex; /* whose facts they are */
 };
 
-enum bf_code evidence_new(const char *capsule_url, const char *reflex_topic, const char *signal_topic, struct evidence **out, struct bf_err *err) {
+enum bf_code evidence_new(const struct evidence_settings *settings, struct evidence **out, struct bf_err *err) {
+    char line[512];
     struct evidence *e = calloc(1, sizeof *e);
 
     if (e == NULL) return bf_fail(err, BF_NOMEM, 0, "no memory for evidence");
-    *e = (struct evidence){.capsule_url = capsule_url, .reflex_topic = reflex_topic, .signal_topic = signal_topic};
+    e->s = *settings;
     bf_buf_init(&e->answer, ANSWER_BYTES_MAX);
     enum bf_code code = bf_http_client_new(TIMEOUT_MS, &e->http, err);
+    if (code == BF_OK && settings->capsule_token != NULL) {
+        snprintf(line, sizeof line, "Authorization: Bearer %s", settings->capsule_token);
+        code = bf_http_client_header(e->http, line, err);
+    }
     if (code != BF_OK) {
         evidence_free(e);
         return code;
@@ -49,7 +54,7 @@ static enum bf_code call(struct evidence *e, const char *path, struct bf_err *er
     char url[2048];
     int status = 0;
 
-    if (snprintf(url, sizeof url, "%s%s", e->capsule_url, path) >= (int)sizeof url) return bf_fail(err, BF_INVALID, 0, "the address is too long");
+    if (snprintf(url, sizeof url, "%s%s", e->s.capsule_url, path) >= (int)sizeof url) return bf_fail(err, BF_INVALID, 0, "the address is too long");
     enum bf_code code = bf_http_call(e->http, "GET", url, NULL, BF_SLICE_NONE, &status, &e->answer, err);
     if (code != BF_OK) {
         err->code = BF_AGAIN;
@@ -101,7 +106,7 @@ static enum bf_code get_state(void *ctx, json_t **payload, char id[BF_UUID_TEXT_
     struct evidence *e = ctx;
     json_t *json = NULL;
     enum bf_code code = evidence_get(e, &json, err, "/v1/nodes/%s/state?as_of=%lld&known_by=%lld&topic=%s", e->reflex.node_id,
-                                     (long long)e->reflex.event_time_us, (long long)e->facts.known_by_us, e->signal_topic);
+                                     (long long)e->reflex.event_time_us, (long long)e->facts.known_by_us, e->s.signal_topic);
 
     if (code == BF_NOT_FOUND) return BF_OK; /* nothing was known of it then */
     if (code != BF_OK) return code;
@@ -145,7 +150,7 @@ static enum bf_code get_earlier(void *ctx, const struct policy *policy, int64_t 
     struct evidence *e = ctx;
     json_t *json = NULL;
     enum bf_code code = evidence_get(e, &json, err, "/v1/nodes/%s/history?topic=%s&from=%lld&to=%lld&known_by=%lld&limit=%d", e->reflex.node_id,
-                                     e->reflex_topic, (long long)since_us + 1, (long long)e->reflex.event_time_us + 1, (long long)e->facts.known_by_us,
+                                     e->s.reflex_topic, (long long)since_us + 1, (long long)e->reflex.event_time_us + 1, (long long)e->facts.known_by_us,
                                      EARLIER_MAX);
 
     *count = 0;
@@ -162,7 +167,7 @@ enum bf_code evidence_of(struct evidence *e, const struct reflex *reflex, struct
     int64_t recorded_us = 0;
 
     bf_uuid_format(id, &reflex->id);
-    enum bf_code code = evidence_event(e, e->reflex_topic, id, &json, &recorded_us, err);
+    enum bf_code code = evidence_event(e, e->s.reflex_topic, id, &json, &recorded_us, err);
     if (code != BF_OK) return code;
     json_decref(json);
     e->reflex = *reflex;

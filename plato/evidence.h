@@ -6,8 +6,10 @@
 
 struct evidence;
 
-/* All strings must outlive it. */
-BF_MUST_CHECK enum bf_code evidence_new(const char *capsule_url, const char *reflex_topic, const char *signal_topic, struct evidence **out, struct bf_err *err);
+struct evidence_settings { /* all strings must outlive the evidence */
+    const char *capsule_url, *capsule_token /* NULL: none */, *reflex_topic, *signal_topic;
+};
+BF_MUST_CHECK enum bf_code evidence_new(const struct evidence_settings *settings, struct evidence **out, struct bf_err *err);
 void evidence_free(struct evidence *e);
 
 /* Everything that judge() asks about this reflex, which must be recorded already: else BF_NOT_FOUND. *out is good until the next call. */

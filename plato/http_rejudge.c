@@ -41,7 +41,7 @@ static void fill_reflex(struct rejudging *w) {
 
 static enum bf_code fetch(struct plato *p, const char *id, struct rejudging *w, struct bf_err *err) {
     int64_t recorded_us;
-    enum bf_code code = evidence_new(p->s->capsule, p->topic_in.name, p->s->signal_topic, &w->e, err);
+    enum bf_code code = plato_evidence(p, &w->e, err);
 
     if (code == BF_OK) code = evidence_event(w->e, DECISION_TOPIC, id, &w->decision, &recorded_us, err);
     const json_t *payload = json_object_get(w->decision, "payload");

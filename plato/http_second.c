@@ -147,7 +147,7 @@ static enum bf_code decide(struct plato *p, struct request *r, struct bf_uuid *i
     struct decision_writer *w = NULL;
     struct decision_message message;
     struct bf_uuid first = bf_event_id_from_text(bf_slice_str(r->id), NULL);
-    enum bf_code code = evidence_new(p->s->capsule, p->topic_in.name, p->s->signal_topic, &e, err);
+    enum bf_code code = plato_evidence(p, &e, err);
 
     if (code == BF_OK) code = check_first(e, r, err);
     if (code == BF_OK) code = decision_writer_new(p->topic_out->schema_json, atomic_load(&p->decision_schema_id), &w, err);

@@ -38,6 +38,12 @@ static enum bf_code attempt_registry(void *ctx, struct bf_err *err) {
     return code;
 }
 
+enum bf_code plato_evidence(const struct plato *p, struct evidence **out, struct bf_err *err) {
+    const struct evidence_settings settings = {.capsule_url = p->s->capsule, .capsule_token = p->s->capsule_token, .reflex_topic = p->topic_in.name,
+                                               .signal_topic = p->s->signal_topic};
+    return evidence_new(&settings, out, err);
+}
+
 static enum bf_code attempt_capsule(void *ctx, struct bf_err *err) {
     struct plato *p = ctx;
     json_t *json = NULL;
@@ -74,7 +80,7 @@ static enum bf_code prepare(struct plato *p, struct bf_err *err) {
     if (code != BF_OK) return code;
     const struct bf_record_settings reader = {.topic = &p->topic_in, .registry_url = p->s->registry, .paths = plato_fields, .path_count = plato_field_count};
     code = bf_record_reader_new(&reader, &p->reader, err);
-    if (code == BF_OK && p->s->capsule != NULL) code = evidence_new(p->s->capsule, p->topic_in.name, p->s->signal_topic, &p->evidence, err);
+    if (code == BF_OK && p->s->capsule != NULL) code = plato_evidence(p, &p->evidence, err);
     bf_series_set(bf_metrics_series(p->metrics, M_BUILD, BF_VERSION, NULL, NULL), 1);
     bf_series_set(bf_metrics_series(p->metrics, M_POLICIES, p->policies->version, NULL, NULL), 1);
     return code;

@@ -35,7 +35,7 @@ void plato_refresh_metrics(void *ctx) {
         bf_series_set(bf_metrics_series(p->metrics, M_LAG, p->topic_in.name, number, NULL), (double)lag);
     }
     set(p, M_PARTITIONS, NULL, atomic_load(&c->partitions));
-    set(p, M_WAITS, "full", (double)atomic_load(&c->waits_full));
-    set(p, M_WAITS, "dependency", (double)atomic_load(&c->waits_dependency));
+    bf_service_count(bf_metrics_series(p->metrics, M_WAITS, "full", NULL, NULL), atomic_load(&c->waits_full));
+    bf_service_count(bf_metrics_series(p->metrics, M_WAITS, "dependency", NULL, NULL), atomic_load(&c->waits_dependency));
     set(p, M_IN_FLIGHT, NULL, (double)(atomic_load(&c->sent) - atomic_load(&c->acknowledged)));
 }

@@ -43,6 +43,9 @@ extern const struct bf_transform_calls plato_calls; /* ctx is a struct plato */
 extern const char *const plato_fields[];
 extern const size_t plato_field_count;
 
+/* main.c: a client of CAPSULE, for one thread. */
+BF_MUST_CHECK enum bf_code plato_evidence(const struct plato *p, struct evidence **out, struct bf_err *err);
+
 /* keep.c: policy files by version */
 /* Read the file and check that what it needs is there. BF_INVALID as policies_load(). */
 BF_MUST_CHECK enum bf_code keep_load(const struct plato *p, struct policies **out, struct bf_err *err);

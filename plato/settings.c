@@ -12,6 +12,8 @@ static const struct bf_setting table[] = {
      "Folder of topics.json and the schemas; without it, schemas/ two levels above the program"},
     {"capsule", BF_SETTING_STRING, F(capsule), NULL, 0, 0, false, false, NULL,
      "CAPSULE's address, from which evidence comes; without it policies may only ask about the reflex itself"},
+    {"capsule-token", BF_SETTING_STRING, F(capsule_token), NULL, 0, 0, false, true, NULL,
+     "Bearer token for CAPSULE, where it wants one; others cannot see it in the environment"},
     {"state-dir", BF_SETTING_STRING, F(state_dir), NULL, 0, 0, false, false, NULL,
      "Folder where every policy file that was in use is kept by its version, so that its decisions can be judged again"},
     {"group", BF_SETTING_STRING, F(group), "plato", 0, 0, false, false, NULL, "Consumer group"},

@@ -19,7 +19,8 @@ struct bf_service {
     struct bf_service_settings s;
     struct bf_http *http;
     struct bf_http_route routes[BF_SERVICE_ROUTES_MAX + 4];
-    pthread_mutex_t lock; /* the two below */
+    pthread_mutex_t scraping; /* held while the metrics are refreshed */
+    pthread_mutex_t lock;     /* the two below */
     bool ready;
     char reason[512];
 };
@@ -45,7 +46,9 @@ static void get_metrics(struct bf_http_request *req, void *ctx) {
     struct bf_service *s = ctx;
     struct bf_buf out;
 
+    pthread_mutex_lock(&s->scraping);
     if (s->s.refresh != NULL) s->s.refresh(s->s.ctx);
+    pthread_mutex_unlock(&s->scraping);
     bf_buf_init(&out, METRICS_BYTES_MAX);
     bf_metrics_render(s->s.metrics, &out);
     bf_http_reply_take(req, 200, "text/plain; version=0.0.4; charset=utf-8", &out);
@@ -71,6 +74,7 @@ enum bf_code bf_service_start(const struct bf_service_settings *settings, struct
 
     if (s == NULL) return bf_fail(err, BF_NOMEM, 0, "no memory for a service");
     pthread_mutex_init(&s->lock, NULL);
+    pthread_mutex_init(&s->scraping, NULL);
     s->s = *settings;
     bf_service_not_ready(s, "starting");
     s->routes[count++] = (struct bf_http_route){"GET", "/livez", get_livez, none, 0};
@@ -96,10 +100,16 @@ void bf_service_stop(struct bf_service *s) {
     if (s == NULL) return;
     bf_http_stop(s->http);
     pthread_mutex_destroy(&s->lock);
+    pthread_mutex_destroy(&s->scraping);
     free(s);
 }
 
 void *bf_service_ctx(const struct bf_service *s) { return s->s.ctx; }
+
+void bf_service_count(struct bf_series *counter, int64_t total) {
+    int64_t said = (int64_t)bf_series_value(counter);
+    if (total > said) bf_series_add(counter, (uint64_t)(total - said));
+}
 
 void bf_service_ready(struct bf_service *s) {
     pthread_mutex_lock(&s->lock);

@@ -21,7 +21,7 @@ struct bf_service_settings {
     int port;         /* 0: any free one */
     const char *endpoints_file; /* {"http":URL} is written here when serving; NULL: nowhere */
     struct bf_metrics *metrics;
-    void (*refresh)(void *ctx); /* before each rendering of the metrics; may be NULL */
+    void (*refresh)(void *ctx); /* before each rendering of the metrics, never twice at a time; may be NULL */
     const struct bf_http_route *routes; /* more, ended by method NULL; their handlers get the struct bf_service *; may be NULL */
     void *ctx;
 };
@@ -29,6 +29,9 @@ struct bf_service_settings {
 BF_MUST_CHECK enum bf_code bf_service_start(const struct bf_service_settings *settings, struct bf_service **out, struct bf_err *err);
 void bf_service_stop(struct bf_service *s); /* NULL is fine */
 void *bf_service_ctx(const struct bf_service *s);
+
+/* Make a counter say `total`, which never falls; only from refresh(). */
+void bf_service_count(struct bf_series *counter, int64_t total);
 
 void bf_service_ready(struct bf_service *s);
 void bf_service_not_ready(struct bf_service *s, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

@@ -41,6 +41,7 @@ struct ingest;
 struct archiver;
 struct reads;
 struct dlq;
+struct replays;
 
 struct capsule {
     const struct capsule_settings *settings;
@@ -54,6 +55,7 @@ struct capsule {
     struct ingest *ingest;
     struct archiver *archiver;
     struct dlq *dlq;
+    struct replays *replays;
     char instance[37];            /* hot_instance_id() as text */
     char *cluster_id;
     uint8_t cursor_key[16];       /* from the archive: its instances accept each other's cursors */

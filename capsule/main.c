@@ -11,6 +11,7 @@
 #include "ingest.h"
 #include "reads.h"
 #include "recover.h"
+#include "replays.h"
 #include "settings.h"
 
 #include <stdio.h>
@@ -168,6 +169,8 @@ static enum bf_code start_loops(struct capsule *c, struct api **api, struct bf_e
     if (code == BF_OK)
         code = ingest_start(c, &c->ingest, err);
     if (code == BF_OK)
+        code = replays_start(c, &c->replays, err);
+    if (code == BF_OK)
         code = api_start(c, api, err);
     if (code == BF_OK) {
         char url[512];
@@ -191,6 +194,8 @@ static void stop_loops(struct capsule *c, struct api *api) {
     dlq_stop(c->dlq);
     c->dlq = NULL;
     api_stop(api);
+    replays_stop(c->replays);
+    c->replays = NULL;
     reads_close(c->reads, LAST_READS_MS);
     c->reads = NULL;
     ingest_free(c->ingest);

@@ -164,6 +164,7 @@ bf_http_handler api_get_event, api_get_event_raw;                         /* api
 bf_http_handler api_get_nodes, api_get_node, api_get_state;               /* api_node.c */
 bf_http_handler api_get_world;                                            /* api_world.c */
 bf_http_handler api_get_replay;                                           /* api_replay.c */
+bf_http_handler api_post_replays, api_get_replays, api_get_replay_job, api_pause_replay, api_resume_replay, api_cancel_replay; /* api_replays.c */
 bf_http_handler api_get_topics, api_get_topic, api_get_lag;               /* api_topics.c */
 bf_http_handler api_get_reads;                                            /* api_reads.c */
 bf_http_handler api_get_coverage;                                         /* api_coverage.c */

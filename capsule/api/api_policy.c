@@ -15,7 +15,7 @@ static const struct api_policy policies[] = {
     {"GET", "/v1/nodes/{id}/state", BF_SCOPE_READ, API_BY_TOPIC | API_BY_NODE | API_HISTORY},
     {"GET", "/v1/state", BF_SCOPE_READ, API_BY_TOPIC | API_BY_NODE | API_HISTORY},
     {"GET", "/v1/replay", BF_SCOPE_REPLAY, API_BY_TOPIC | API_BY_NODE | API_HISTORY},
-    {"POST", "/v1/replays", BF_SCOPE_REPLAY, API_HISTORY},
+    {"POST", "/v1/replays", BF_SCOPE_REPLAY, API_BY_TOPIC | API_BY_NODE | API_HISTORY},
     {"GET", "/v1/replays", BF_SCOPE_REPLAY, 0},
     {"GET", "/v1/replays/{id}", BF_SCOPE_REPLAY, 0},
     {"POST", "/v1/replays/{id}/pause", BF_SCOPE_REPLAY, 0},

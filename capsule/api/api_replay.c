@@ -98,6 +98,10 @@ static bool read_nodes(struct api_call *call, struct event_query *q) {
     return true;
 }
 
+bool replay_read_question(struct api_call *call, struct event_query *q) {
+    return read_topics(call, q) && read_nodes(call, q) && read_range(call, q);
+}
+
 /* ---- how it is to come ---- */
 
 static bool wants(struct api_call *call, const char *name, bool fits, const char *what) {
@@ -186,7 +190,7 @@ void api_get_replay(struct bf_http_request *req, void *ctx) {
     struct api_stream_settings st = {0};
     struct api_known known;
     event_query_init(&s.q);
-    if (!api_begin(&call, req, ctx, "topic") || !read_topics(&call, &s.q) || !read_nodes(&call, &s.q) || !read_range(&call, &s.q) ||
+    if (!api_begin(&call, req, ctx, "topic") || !replay_read_question(&call, &s.q) ||
         !api_stream_format(&call, OFFERED, &st.format) || !read_pace(&call, st.format, &s) || !read_avro(&call, &st) ||
         !api_known_by(&call, NULL, &known)) {
         return;

@@ -23,6 +23,9 @@ struct replay_settings {
     struct event_pos after;
 };
 
+/* topic…, node, node_prefix, and by, from, to or partition and offsets. False: answered already. */
+bool replay_read_question(struct api_call *call, struct event_query *q);
+
 extern const struct api_stream_ops replay_ops;
 /* Copies what the query borrows; NULL: no memory. The source for replay_ops, freed by them. */
 struct replay *replay_new(const struct replay_settings *settings);

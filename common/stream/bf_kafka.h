@@ -105,6 +105,7 @@ struct bf_producer_settings {
     int64_t linger_ms; /* how long a message waits for company; or BF_LINGER_ADAPTIVE */
     int64_t delivery_timeout_ms; /* 0: 120 s */
     const char *extra;
+    const char *transactional_id; /* NULL: no transactions */
     /* Delivery report, from bf_producer_poll/flush/send or the background: code BF_OK or why not. May be NULL. */
     void (*delivered)(void *ctx, void *opaque, enum bf_code code, const struct bf_err *err, int32_t partition, int64_t offset);
     void *ctx;
@@ -128,6 +129,25 @@ size_t bf_producer_queued(const struct bf_producer *p);
 BF_MUST_CHECK enum bf_code bf_producer_warm(struct bf_producer *p, const char *topic, int timeout_ms, struct bf_err *err);
 /* The cluster's id; the caller frees *out. */
 BF_MUST_CHECK enum bf_code bf_producer_cluster_id(struct bf_producer *p, int timeout_ms, char **out, struct bf_err *err);
+
+/* ---- transactions (KIP-98): a producer with a transactional_id, and one thread that uses it ----
+ *
+ * What a transaction sends becomes visible to read_committed readers with its commit, together with a *place*: a number and a note that are kept
+ * as the committed offset of `topic`'s partition 0 in a consumer group of that purpose. So who dies and begins again at the place
+ * sends nothing twice. Codes: BF_AGAIN: brokers are away, the same call again; BF_CANCELLED: the transaction was aborted, begin another one from
+ * the last place; BF_BROKEN: fenced by another producer of this id, or fatal. */
+
+/* Fence off earlier producers of this id and abort what they left open. */
+BF_MUST_CHECK enum bf_code bf_txn_init(struct bf_producer *p, int timeout_ms, struct bf_err *err);
+BF_MUST_CHECK enum bf_code bf_txn_begin(struct bf_producer *p, struct bf_err *err);
+/* Flushes. note: at most BF_TXN_NOTE_MAX bytes. */
+#define BF_TXN_NOTE_MAX 200
+BF_MUST_CHECK enum bf_code bf_txn_commit(struct bf_producer *p, const char *group, const char *topic, int64_t number, const char *note,
+                                         int timeout_ms, struct bf_err *err);
+void bf_txn_abort(struct bf_producer *p, int timeout_ms);
+/* The place committed last; BF_NOT_FOUND: none yet. */
+BF_MUST_CHECK enum bf_code bf_txn_place(const char *bootstrap, const char *group, const char *topic, int timeout_ms, int64_t *number,
+                                        char note[BF_TXN_NOTE_MAX + 1], struct bf_err *err);
 
 /* ---- admin ---- */
 /* Create a topic; BF_EXISTS when it is there. BF_INVALID when the broker has no admin API (the embedded one). */

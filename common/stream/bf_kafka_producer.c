@@ -77,6 +77,7 @@ enum bf_code bf_producer_open(const struct bf_producer_settings *settings, struc
         {"queue.buffering.max.kbytes", "65536"},
         {"queue.buffering.max.messages", "500000"},
         {"socket.nagle.disable", "true"},
+        {"transactional.id", settings->transactional_id},
         {NULL, NULL},
     };
     code = bf_rd_conf(properties, settings->extra, &conf, err);
@@ -94,6 +95,8 @@ done:
     bf_producer_close(p);
     return code;
 }
+
+rd_kafka_t *bf_rd_of_producer(struct bf_producer *p) { return p->rk; }
 
 void bf_producer_close(struct bf_producer *p) {
     if (p == NULL) return;

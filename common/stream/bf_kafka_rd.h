@@ -29,4 +29,8 @@ BF_MUST_CHECK enum bf_code bf_rd_conf(const struct bf_kafka_property *properties
 /* Make the handle; `conf` is consumed on success and nulled. */
 BF_MUST_CHECK enum bf_code bf_rd_handle(rd_kafka_type_t type, rd_kafka_conf_t **conf, rd_kafka_t **out, struct bf_err *err);
 
+/* The producer's handle. */
+struct bf_producer;
+rd_kafka_t *bf_rd_of_producer(struct bf_producer *p);
+
 #endif

@@ -198,8 +198,11 @@ static enum bf_code find_place(struct session *s, struct bf_err *err) {
     char note[BF_TXN_NOTE_MAX + 1];
     int64_t sent = 0;
     enum bf_code code = bf_txn_place(s->r->c->settings->bootstrap, s->group, s->topic, KAFKA_MS, &sent, note, err);
-    if (code == BF_NOT_FOUND)
+    if (code == BF_NOT_FOUND) { /* nothing was committed yet, or it is the embedded broker: then what was last told must do */
+        s->after = (struct event_pos){s->job->place, s->q.order == ORDER_RECORDED ? s->job->place : 0};
+        s->have_after = s->job->has_place;
         return BF_OK;
+    }
     if (code != BF_OK)
         return code;
     if (sscanf(note, "%" SCNd64 " %" SCNd64, &s->after.primary, &s->after.recorded_at_us) != 2)

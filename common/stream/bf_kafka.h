@@ -134,7 +134,7 @@ BF_MUST_CHECK enum bf_code bf_producer_cluster_id(struct bf_producer *p, int tim
  *
  * What a transaction sends becomes visible to read_committed readers with its commit, together with a *place*: a number and a note that are kept
  * as the committed offset of `topic`'s partition 0 in a consumer group of that purpose. So who dies and begins again at the place
- * sends nothing twice. Codes: BF_AGAIN: brokers are away, the same call again; BF_CANCELLED: the transaction was aborted, begin another one from
+ * sends nothing twice. (The embedded broker takes transactions but keeps no place.) Codes: BF_AGAIN: brokers are away, the same call again; BF_CANCELLED: the transaction was aborted, begin another one from
  * the last place; BF_BROKEN: fenced by another producer of this id, or fatal. */
 
 /* Fence off earlier producers of this id and abort what they left open. */

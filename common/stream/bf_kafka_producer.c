@@ -14,6 +14,7 @@
 #include <string.h>
 
 #define DELIVERY_TIMEOUT_MS 120000
+#define TXN_TIMEOUT_MS 60000 /* of the broker; a message must not outlive its transaction */
 #define WARM_STEP_MS 100
 
 struct warm_topic {
@@ -63,7 +64,9 @@ enum bf_code bf_producer_open(const struct bf_producer_settings *settings, struc
     p->ctx = settings->ctx;
     snprintf(linger, sizeof linger, "%lld", settings->linger_ms == BF_LINGER_ADAPTIVE ? 0LL : (long long)settings->linger_ms);
     snprintf(timeout, sizeof timeout, "%lld",
-             (long long)(settings->delivery_timeout_ms > 0 ? settings->delivery_timeout_ms : DELIVERY_TIMEOUT_MS));
+             (long long)(settings->delivery_timeout_ms > 0  ? settings->delivery_timeout_ms
+                         : settings->transactional_id != NULL ? TXN_TIMEOUT_MS
+                                                              : DELIVERY_TIMEOUT_MS));
     const struct bf_kafka_property properties[] = {
         {"bootstrap.servers", settings->bootstrap},
         {"client.id", settings->client_id},

@@ -70,8 +70,11 @@ enum bf_code bf_txn_commit(struct bf_producer *p, const char *group, const char 
 }
 
 void bf_txn_abort(struct bf_producer *p, int timeout_ms) {
-    rd_kafka_error_t *error = rd_kafka_abort_transaction(bf_rd_of_producer(p), timeout_ms);
-    if (error != NULL) rd_kafka_error_destroy(error); /* the broker's timeout aborts it, or the next init */
+    int64_t deadline_us = bf_time_monotonic_us() + (int64_t)timeout_ms * 1000;
+    struct bf_err ignored; /* then the broker's timeout aborts it, or the next init */
+
+    while (txn_fail(rd_kafka_abort_transaction(bf_rd_of_producer(p), step_of(deadline_us)), "aborting", &ignored) == BF_AGAIN &&
+           bf_time_monotonic_us() < deadline_us) {}
 }
 
 enum bf_code bf_txn_place(const char *bootstrap, const char *group, const char *topic, int timeout_ms, int64_t *number,

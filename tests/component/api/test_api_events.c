@@ -302,7 +302,7 @@ static void test_parameters__that_are_wrong_are_named(void **state) {
     overlong[sizeof(overlong) - 1] = '\0';
     fx_problem(F, 400, "trace", "/v1/events?trace=%s", overlong);
     fx_problem(F, 404, NULL, "/v1/nothing");
-    fx_problem(F, 404, NULL, "/v1/replays");
+    fx_problem(F, 404, NULL, "/v1/replay/");
 }
 
 static void test_cursor__of_another_question_is_refused(void **state) {

@@ -234,6 +234,17 @@ static char *good_value(const json_t *param) {
     return !v ? NULL : json_is_string(v) ? strdup(json_string_value(v)) : json_dumps(v, JSON_ENCODE_ANY);
 }
 
+/* The same request by another method than GET; the status. */
+static int call_by(const char *method, const char *target) {
+    char url[700];
+    int status = 0;
+    snprintf(url, sizeof(url), "http://127.0.0.1:%d%s", api_port(fx.api), target);
+    assert_int_equal(bf_http_call(fx.client, method, url, NULL, BF_SLICE_NONE, &status, &fx.body, &fx.err), BF_OK);
+    bf_buf_putc(&fx.body, '\0');
+    fx.body.len--;
+    return status;
+}
+
 static bool known_param(const struct bf_http_route *route, const char *name) {
     for (size_t i = 0; route->params[i]; i++) {
         if (strcmp(route->params[i], name) == 0) {
@@ -244,7 +255,7 @@ static bool known_param(const struct bf_http_route *route, const char *name) {
 }
 
 /* Every parameter described is accepted, each by itself (offsets with what they need); cursors are made by answers, so theirs is only named. */
-static void check_params(const char *path, const char *filled, const struct bf_http_route *route, const json_t *params) {
+static void check_params(const char *method, const char *path, const char *filled, const struct bf_http_route *route, const json_t *params) {
     size_t i, described = 0, served = 0;
     json_t *param;
     json_array_foreach(params, i, param) {
@@ -264,8 +275,12 @@ static void check_params(const char *path, const char *filled, const struct bf_h
         const char *with = of_avro ? "&format=avro" : strcmp(name, "max_gap_ms") == 0 ? "&speed=1" : strstr(name, "_offset") ? "&topic=rim.fast-path&partition=0" : strcmp(name, "partition") == 0 ? "&topic=rim.fast-path" : "";
         char *value = good_value(param);
         assert_non_null(value);
-        int status = fx_get(F, "%s?%s=%s%s", filled, name, value, with);
-        if (status == 400 || status == 405 || (status >= 500 && status != 503)) {
+        char target[700];
+        bool post = strcasecmp(method, "post") == 0; /* counted only: nothing runs here that could do it */
+        snprintf(target, sizeof(target), "%s?%s=%s%s%s", filled, name, value, with,
+                 !post ? "" : strcmp(name, "name") == 0 ? "&dry_run=1" : strcmp(name, "dry_run") == 0 ? "&name=x" : "&name=x&dry_run=1");
+        int status = call_by(route->method, target);
+        if (status == 400 || status == 405 || (status >= 500 && status != 503)) { /* the archive is away here */
             fail_msg("%s?%s=%s: %d %s", path, name, value, status, fx.body.data);
         }
         free(value);
@@ -302,7 +317,7 @@ static void test_openapi__describes_the_server_and_nothing_else(void **state) {
                 fail_msg("%s %s is described and not served", method, path);
             }
             fill_path(path, params, filled);
-            int status = fx_get(F, "%s", filled);
+            int status = call_by(route->method, filled);
             const char *named = fx.body.data;
             bool no_route = status == 404 && !strstr(named, "pointer");
             char code[8];
@@ -310,7 +325,7 @@ static void test_openapi__describes_the_server_and_nothing_else(void **state) {
             if (no_route || status == 405 || !json_object_get(json_object_get(operation, "responses"), code)) {
                 fail_msg("%s %s: %d is not described: %s", method, filled, status, fx.body.data);
             }
-            check_params(path, filled, route, params);
+            check_params(method, path, filled, route, params);
         }
     }
     for (const struct bf_http_route *r = api_routes(); r->method; r++) {

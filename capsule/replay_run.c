@@ -15,7 +15,9 @@
 #define ROUND_EVENTS 2000
 #define TELL_US 500000
 #define RETRY_MS 1000
-#define KAFKA_MS 30000
+#define KAFKA_MS 5000 /* a session that cannot begin is begun again: this is how long a stop may have to wait */
+#define COMMIT_MS 15000
+#define DELIVERY_MS 30000
 #define HEADERS_MAX 80
 #define OWN_HEADERS 9
 #define NAMES_BYTES_MAX ((size_t)1 << 20)
@@ -115,7 +117,7 @@ static enum bf_code commit(struct session *s, struct bf_err *err) {
     struct event_pos pos = event_pos_of(last, s->q.order);
     snprintf(note, sizeof note, "%" PRId64 " %" PRId64, pos.primary, pos.recorded_at_us);
     bf_failpoint("replay.before-commit");
-    enum bf_code code = bf_txn_commit(s->producer, s->group, s->topic, s->job->sent + (int64_t)s->page.count, note, KAFKA_MS, err);
+    enum bf_code code = bf_txn_commit(s->producer, s->group, s->topic, s->job->sent + (int64_t)s->page.count, note, COMMIT_MS, err);
     bf_failpoint("replay.after-commit");
     if (code != BF_OK)
         return code;
@@ -221,7 +223,7 @@ static enum bf_code open_session(struct session *s, struct bf_err *err) {
     snprintf(s->topic, sizeof s->topic, "replay.%s", s->job->name);
     snprintf(s->group, sizeof s->group, "capsule-replay-%s", id);
     const struct bf_producer_settings settings = {.bootstrap = bootstrap, .client_id = "capsule-replay", .linger_ms = 5,
-                                                  .delivery_timeout_ms = KAFKA_MS, .transactional_id = s->group, .delivered = delivered,
+                                                  .delivery_timeout_ms = DELIVERY_MS, .transactional_id = s->group, .delivered = delivered,
                                                   .ctx = s, .extra = "transaction.timeout.ms=60000"};
     enum bf_code code = bf_kafka_create_topic(bootstrap, s->topic, s->job->partitions, INT64_MAX, KAFKA_MS, err); /* old times must not expire */
     if (code != BF_OK && code != BF_EXISTS && code != BF_INVALID) /* INVALID: the embedded broker makes topics when they are asked for */

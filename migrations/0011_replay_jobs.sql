@@ -54,6 +54,8 @@ comment on column capsule.replay_jobs.detail is 'What it waits for, or why it fa
 
 create index replay_jobs_running on capsule.replay_jobs (created_at) where state = 'running';
 create index replay_jobs_created on capsule.replay_jobs (created_at desc);
+comment on index capsule.replay_jobs_running is 'For whoever looks for a job to run.';
+comment on index capsule.replay_jobs_created is 'For GET /v1/replays.';
 
 grant select on capsule.replay_jobs to capsule_writer, capsule_auditor;
 grant insert, update on capsule.replay_jobs to capsule_writer;

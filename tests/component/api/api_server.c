@@ -3,6 +3,7 @@
 #include "api_archive.h"
 #include "bf_log.h"
 #include "reads.h"
+#include "replays.h"
 #include "test_pg.h"
 
 #include <setjmp.h>
@@ -16,6 +17,7 @@
 
 static void serve(void **state) {
     static struct fx fx;
+    static char nowhere[] = "127.0.0.1:1";
     struct fx_archive side;
     char *conninfo = test_pg_database(), byte;
     (void)state;
@@ -36,12 +38,16 @@ static void serve(void **state) {
                                          .archive = {.conninfo = conninfo, .application = "reads", .topics = fx.topics,
                                                      .connect_timeout_ms = 5000, .statement_timeout_ms = 20000}};
     assert_int_equal(reads_open(&reads, &fx.capsule.reads, &fx.err), BF_OK);
+    fx.settings.postgres = conninfo;
+    fx.settings.bootstrap = nowhere; /* jobs are kept and wait */
+    assert_int_equal(replays_start(&fx.capsule, &fx.capsule.replays, &fx.err), BF_OK);
     printf("http://127.0.0.1:%d\n", api_port(fx.api));
     fflush(stdout);
     while (read(STDIN_FILENO, &byte, 1) > 0) {
     }
     reads_close(fx.capsule.reads, 5000);
     fx.capsule.reads = NULL;
+    replays_stop(fx.capsule.replays);
     fx_archive_close(&side);
     fx_close(&fx);
     test_pg_drop(conninfo);

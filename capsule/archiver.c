@@ -104,6 +104,8 @@ static bool wait_for_postgres(struct archiver *ar, const struct bf_err *err) {
 
 static void fatal(struct archiver *ar, const char *event, const struct bf_err *err) {
     bf_log_err(BF_LOG_ERROR, event, err, "action=stop");
+    if (hot_is_corrupt(err))
+        hot_condemn(ar->c->hot);
     atomic_store(&ar->c->fatal, err->code == BF_BROKEN ? BF_EXIT_STATE : BF_EXIT_INTERNAL);
     bf_stop_request();
 }

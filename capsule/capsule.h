@@ -24,7 +24,7 @@ struct capsule_settings {
     int64_t http_address_connections_max, http_head_timeout_ms, http_idle_timeout_ms;
     int64_t http_connections_max, archive_pool_max, archive_retry_max_ms, schema_retry_ms, value_bytes_max, depth_max;
     int64_t reads_bytes_max;
-    bool http_port_or_free, sync_commits, record_reads;
+    bool http_port_or_free, sync_commits, record_reads, adopt_archive;
 };
 
 enum dependency { DEPENDENCY_KAFKA, DEPENDENCY_REGISTRY, DEPENDENCY_POSTGRES, DEPENDENCIES };
@@ -62,6 +62,8 @@ struct capsule {
     int64_t started_at_us;
     atomic_int dependency_up[DEPENDENCIES]; /* written by the loop that talks to it */
     atomic_bool ingesting, paused, archiving; /* true once the loop runs normally */
+    atomic_bool rebuilding; /* ids and nodes are not all known yet; until then nothing is ingested */
+    atomic_int_least64_t rebuilt_ids;
     atomic_bool fence_lost; /* set by the archiver: some partition's fence does not hold; ingest reconciles and clears it */
     struct refusal refusal;
     pthread_mutex_t tail_lock; /* held by the archiver while it has a chunk in hand, by recovery while it forgets a tail */

@@ -31,6 +31,7 @@
 #define SYNC_EVERY_US INT64_C(1000000)
 #define REVOKE_FLUSH_MS 10000
 #define CUT_RETRY_MS 500
+#define REBUILD_RETRY_MS 1000
 #define SHORT_BELIEVED_US INT64_C(5000000)
 #define FILLER_HEADER "butterfly-filler" /* the embedded broker's, after a restart */
 
@@ -141,6 +142,8 @@ static void drop_part(struct ingest *in, const char *topic, int32_t partition) {
 
 static void fatal(struct ingest *in, const char *event, const struct bf_err *err, int exit_code) {
     bf_log_err(BF_LOG_ERROR, event, err, "action=stop exit_code=%d", exit_code);
+    if (hot_is_corrupt(err))
+        hot_condemn(in->c->hot);
     atomic_store(&in->c->fatal, exit_code);
     bf_stop_request();
 }
@@ -520,9 +523,29 @@ static enum bf_code step(struct ingest *in, struct bf_err *err) {
     return code == BF_NOMEM ? BF_OK : code;
 }
 
+/* Before the first record: every id must be known. False: stop was asked for. */
+static bool rebuild(struct ingest *in) {
+    struct bf_err err;
+    enum bf_code code;
+    while ((code = recover_rebuild(in->c, in->archive, &err)) != BF_OK) {
+        if (code == BF_CANCELLED || bf_stop_requested())
+            return false;
+        if (code != BF_AGAIN) {
+            fatal(in, "rebuild_failed", &err, code == BF_BROKEN ? BF_EXIT_STATE : BF_EXIT_INTERNAL);
+            return false;
+        }
+        bf_log_err(BF_LOG_WARN, "rebuild_wait", &err, "retry_in_ms=%d", REBUILD_RETRY_MS);
+        if (!bf_sleep_ms(REBUILD_RETRY_MS))
+            return false;
+    }
+    return true;
+}
+
 static void *run(void *arg) {
     struct ingest *in = arg;
     struct bf_err err;
+    if (!rebuild(in))
+        return NULL;
     while (!bf_stop_requested()) {
         enum bf_code code = step(in, &err);
         if (code != BF_OK && code != BF_CANCELLED) {

@@ -89,7 +89,9 @@ static enum bf_code open_hot(struct capsule *c, struct bf_err *err) {
 }
 
 static enum bf_code recover(struct capsule *c, void *arg, struct bf_err *err) {
-    enum bf_code code = recover_rebuild(c, arg, err);
+    enum bf_code code = recover_check_archive(c, arg, err);
+    if (code == BF_OK)
+        code = recover_begin_rebuild(c, arg, err);
     return code == BF_OK ? recover_reconcile(c, arg, err) : code;
 }
 

@@ -3,6 +3,7 @@
 #include "archiver.h"
 #include "bf_failpoint.h"
 #include "bf_log.h"
+#include "bf_stop.h"
 #include "log_proof.h"
 #include "bf_time.h"
 
@@ -10,6 +11,8 @@
 #include <string.h>
 
 #define NOTE_REBUILT "rebuilt"
+#define NOTE_ARCHIVE_HIGH "archive_id_high"
+#define NOTE_ARCHIVE_LOW "archive_id_low"
 #define WATERMARK_TIMEOUT_MS 5000
 #define ARCHIVE_WAIT_MS 5000
 
@@ -41,25 +44,68 @@ static enum bf_code learn_schema(void *ctx, int32_t id, struct bf_slice type, st
     return hot_schema_put(l->c->hot, id, type, schema, refs, err);
 }
 
-enum bf_code recover_rebuild(struct capsule *c, struct archive *a, struct bf_err *err) {
+static enum bf_code learn_some_ids(void *ctx, const struct hot_known_id *ids, size_t count, struct bf_err *err) {
+    struct learning *l = ctx;
+    if (bf_stop_requested())
+        return bf_fail(err, BF_CANCELLED, 0, "stopped while rebuilding");
+    enum bf_code code = learn_ids(ctx, ids, count, err);
+    atomic_store(&l->c->rebuilt_ids, (int_least64_t)l->ids);
+    return code;
+}
+
+enum bf_code recover_begin_rebuild(struct capsule *c, struct archive *a, struct bf_err *err) {
     if (hot_note_get(c->hot, NOTE_REBUILT, 0) == 1)
         return BF_OK;
     struct learning l = {.c = c, .logged_us = bf_time_monotonic_us()};
     int64_t newest;
     enum bf_code code;
     if ((code = archive_newest(a, &newest, err)) != BF_OK || (code = archive_schema_each(a, learn_schema, &l, err)) != BF_OK ||
-        (code = archive_ids_each(a, BF_SLICE_NONE, 0, learn_ids, &l, err)) != BF_OK ||
         (code = archive_intervals_each(a, BF_SLICE_NONE, 0, learn_intervals, &l, err)) != BF_OK)
         return bf_err_prepend(err, "rebuilding the hot store from the archive");
     if (newest > 0) {
         hot_reserve_clock(c->hot, newest);
         if ((code = hot_set_hot_from(c->hot, newest + 1, err)) != BF_OK)
             return code;
+        bf_log(BF_LOG_INFO, "rebuild_begins", "from=archive what=\"answers come from the archive meanwhile\"");
     }
+    atomic_store(&c->rebuilding, true);
+    return BF_OK;
+}
+
+enum bf_code recover_rebuild(struct capsule *c, struct archive *a, struct bf_err *err) {
+    if (hot_note_get(c->hot, NOTE_REBUILT, 0) == 1)
+        return BF_OK;
+    struct learning l = {.c = c, .logged_us = bf_time_monotonic_us()};
+    enum bf_code code = archive_ids_each(a, BF_SLICE_NONE, 0, learn_some_ids, &l, err);
+    if (code != BF_OK || bf_stop_requested())
+        return code != BF_OK ? bf_err_prepend(err, "rebuilding the hot store from the archive")
+                             : bf_fail(err, BF_CANCELLED, 0, "stopped while rebuilding");
     bf_failpoint("rebuild.before-mark");
     hot_note_set(c->hot, NOTE_REBUILT, 1);
     if (l.ids)
         bf_log(BF_LOG_INFO, "hot_store_rebuilt", "ids=%llu from=archive", (unsigned long long)l.ids);
+    code = hot_sync(c->hot, err);
+    atomic_store(&c->rebuilding, code != BF_OK);
+    return code;
+}
+
+/* The store's identity lies in it as two notes. */
+enum bf_code recover_check_archive(struct capsule *c, struct archive *a, struct bf_err *err) {
+    struct bf_uuid id;
+    enum bf_code code = archive_identity(a, &id, err);
+    if (code != BF_OK)
+        return code;
+    int64_t high = (int64_t)bf_get_be64(id.b), low = (int64_t)bf_get_be64(id.b + 8);
+    int64_t held_high = hot_note_get(c->hot, NOTE_ARCHIVE_HIGH, 0), held_low = hot_note_get(c->hot, NOTE_ARCHIVE_LOW, 0);
+    if (held_high == high && held_low == low)
+        return BF_OK;
+    if ((held_high || held_low) && !c->settings->adopt_archive)
+        return bf_fail(err, BF_BROKEN, 0,
+                       "the hot store in %s was filled beside another database. Connect to that one; or, if it is lost for good, start once with "
+                       "--adopt-archive: what is still hot is archived here",
+                       c->settings->dir);
+    hot_note_set(c->hot, NOTE_ARCHIVE_HIGH, high);
+    hot_note_set(c->hot, NOTE_ARCHIVE_LOW, low);
     return hot_sync(c->hot, err);
 }
 
@@ -98,7 +144,7 @@ enum bf_code recover_reconcile(struct capsule *c, struct archive *a, struct bf_e
         code = hot_partitions(c->hot, &ours, &our_count, err);
     for (size_t i = 0; code == BF_OK && i < our_count; i++) {
         const struct archive_partition *p;
-        if (find_partition(theirs, their_count, &ours[i], &p) != BF_OK || memcmp(&p->owner, &me, sizeof me) == 0)
+        if (ours[i].epoch == 0 || find_partition(theirs, their_count, &ours[i], &p) != BF_OK || memcmp(&p->owner, &me, sizeof me) == 0)
             continue;
         bf_log(BF_LOG_WARN, "partition_tail_forgotten", "topic=%s partition=%d why=\"another instance owns it\"", ours[i].topic,
                ours[i].partition);

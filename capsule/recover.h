@@ -1,7 +1,9 @@
 /* What must be settled between the hot store, the archive and Kafka before ingest may go on. Called from the thread that writes the hot
  * store (main before the loops start, ingest afterwards).
  *
- *   hot store new or lost          recover_rebuild: ids, nodes, ledger, schemas from the archive; reads go to the archive
+ *   another database               recover_check_archive: BF_BROKEN unless adopt-archive says that it may be
+ *   hot store new or lost          recover_begin_rebuild: ledger and schemas from the archive, reads go to the archive from now on; then, while
+ *                                  it serves already, recover_rebuild: ids and nodes. Ingest begins after that
  *   partition given to us          recover_take: raises the epoch; decides where to begin
  *     the archive ends where our     goes on at hot's next offset; the tail is valid. So it is after a restart, and after a restore of an
  *     unarchived tail begins         older backup as long as all that the database forgot is still hot: it is archived again
@@ -16,6 +18,9 @@
 #include "archive.h"
 #include "capsule.h"
 
+BF_MUST_CHECK enum bf_code recover_check_archive(struct capsule *c, struct archive *a, struct bf_err *err);
+BF_MUST_CHECK enum bf_code recover_begin_rebuild(struct capsule *c, struct archive *a, struct bf_err *err);
+/* BF_CANCELLED: stop was asked for. Calling again begins anew and is harmless. */
 BF_MUST_CHECK enum bf_code recover_rebuild(struct capsule *c, struct archive *a, struct bf_err *err);
 BF_MUST_CHECK enum bf_code recover_reconcile(struct capsule *c, struct archive *a, struct bf_err *err);
 

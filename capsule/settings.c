@@ -66,6 +66,8 @@ static const struct bf_setting table[] = {
      "How long the registry is asked again for a schema id that it does not know, before the record is quarantined"},
     {"sync-commits", BF_SETTING_BOOL, F(sync_commits), "false", 0, 0, false, false, NULL,
      "fdatasync at every hot commit (a crash of the process never loses anything; this is about the machine)"},
+    {"adopt-archive", BF_SETTING_BOOL, F(adopt_archive), "false", 0, 0, false, false, NULL,
+     "Archive into this database although the hot store was filled beside another one, which is lost"},
     {"start-timeout", BF_SETTING_MS, F(start_timeout_ms), "60s", 0, 86400000, false, false, "ms",
      "How long to wait for Kafka and PostgreSQL at start before giving up with exit code 4"},
     {"log-level", BF_SETTING_STRING, F(log_level), "info", 0, 0, false, false, NULL, "debug, info, warn or error"},

@@ -6,6 +6,16 @@
 
 #include <string.h>
 
+/* Names and counts are not all learned yet: wrong answers would be worse than none. True: it was answered. */
+static bool is_rebuilding(struct api_call *call) {
+    if (!atomic_load(&call->capsule->rebuilding))
+        return false;
+    bf_http_add_header(call->req, "Retry-After", "1");
+    bf_http_problem(call->req, 503, NULL, "the list of nodes is being rebuilt from the archive: %lld events so far",
+                    (long long)atomic_load(&call->capsule->rebuilt_ids));
+    return true;
+}
+
 /* ---- names ---- */
 
 static void write_names(struct api_call *call, const struct bf_buf *names, size_t count, const char **last) {
@@ -33,6 +43,9 @@ void api_get_nodes(struct bf_http_request *req, void *ctx) {
     event_query_init(&q);
     if (!api_begin(&call, req, ctx, NULL) || !api_param_prefix(&call, "prefix", &q.node_prefix) ||
         !api_param_int(&call, "limit", 1, API_LIMIT_MAX, &limit)) {
+        return;
+    }
+    if (is_rebuilding(&call)) {
         return;
     }
     uint64_t filter = api_seal(&call, api_filter_hash(CURSOR_NODES, &q));
@@ -140,6 +153,9 @@ void api_get_node(struct bf_http_request *req, void *ctx) {
     struct bf_slice node;
     struct bf_err err;
     if (!api_begin(&call, req, ctx, NULL) || !api_path_node(&call, &node)) {
+        return;
+    }
+    if (is_rebuilding(&call)) {
         return;
     }
     int64_t through = store_recorded_through(call.capsule->store);

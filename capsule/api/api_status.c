@@ -5,6 +5,7 @@
 #include "bf_settings.h"
 #include "bf_time.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -58,6 +59,7 @@ static void write_instance(struct bf_json *j, const struct capsule *c, const str
     bf_json_member_int(j, "hot_bytes_max", (int64_t)w->bytes_max);
     bf_json_member_int(j, "hot_records", (int64_t)w->log_records);
     bf_json_member_bool(j, "ingesting", atomic_load(&c->ingesting));
+    bf_json_member_bool(j, "rebuilding", atomic_load(&c->rebuilding));
     bf_json_member_bool(j, "paused", atomic_load(&c->paused));
     bf_json_member_bool(j, "archiving", atomic_load(&c->archiving));
     bf_json_object_end(j);
@@ -151,6 +153,13 @@ size_t api_unready_reasons(const struct capsule *c, struct bf_json *j) {
     size_t count = 0;
     if (atomic_load(&c->fatal) != 0) {
         bf_json_string(j, "stopping after a failure that cannot be mended while running");
+        count++;
+    }
+    if (atomic_load(&c->rebuilding)) {
+        char text[128];
+        snprintf(text, sizeof text, "rebuilding the hot store from the archive: %lld ids so far; answers come from the archive",
+                 (long long)atomic_load(&c->rebuilt_ids));
+        bf_json_string(j, text);
         count++;
     }
     if (!atomic_load(&c->ingesting)) {

@@ -39,6 +39,8 @@ BF_MUST_CHECK enum bf_code archive_bind_cluster(struct archive *a, const char *c
 
 /* The key of that name, `len` bytes of it, shared by all instances of this archive. */
 BF_MUST_CHECK enum bf_code archive_secret(struct archive *a, const char *name, uint8_t *out, size_t len, struct bf_err *err);
+/* Which database this is: random, made with it; a restored backup says the same. */
+BF_MUST_CHECK enum bf_code archive_identity(struct archive *a, struct bf_uuid *id, struct bf_err *err);
 
 struct archive_partition {
     char topic[250];

@@ -239,3 +239,15 @@ enum bf_code archive_secret(struct archive *a, const char *name, uint8_t *out, s
     PQclear(r);
     return code;
 }
+
+enum bf_code archive_identity(struct archive *a, struct bf_uuid *id, struct bf_err *err) {
+    PGresult *r = NULL;
+    params_clear(&a->params);
+    enum bf_code code = archive_exec(a, "select archive_id from capsule.cluster", "asking which database it is", &r, err);
+    if (code == BF_OK && PQntuples(r) != 1)
+        code = bf_fail(err, BF_BROKEN, 0, "the database is not bound to a cluster");
+    if (code == BF_OK)
+        pg_uuid(r, 0, 0, id);
+    PQclear(r);
+    return code;
+}

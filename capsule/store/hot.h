@@ -4,8 +4,8 @@
  * and for every event ever recorded its id (kept after eviction: idempotence for ever). It can be rebuilt from the archive.
  *
  * Threads: one writer thread calls hot_batch_*, hot_evict and the rebuild; any thread may read. No read transaction outlives a call:
- * everything is copied out. A crash of the process loses nothing committed; after an unclean end of the machine hot_open() says
- * BF_REJECTED and the caller deletes and rebuilds.
+ * everything is copied out. A crash of the process loses nothing committed; after an unclean end of the machine, or when the files are
+ * corrupt, hot_open() says BF_REJECTED and the caller deletes and rebuilds.
  *
  * recorded_at: microseconds, given at commit, strictly increasing for the life of the store (and above anything hot_reserve_clock() named).
  * Within one commit the records of a partition lie together, in offset order.
@@ -29,6 +29,9 @@ struct hot_settings {
 
 BF_MUST_CHECK enum bf_code hot_open(const struct hot_settings *settings, struct hot **out, struct bf_err *err);
 void hot_close(struct hot *h); /* syncs and leaves the mark of a clean end */
+/* Does this failure mean that what is in the store cannot be trusted? Then condemn it: the next hot_open() says BF_REJECTED. */
+bool hot_is_corrupt(const struct bf_err *err);
+void hot_condemn(struct hot *h);
 /* Delete the files of a store that is closed. */
 BF_MUST_CHECK enum bf_code hot_destroy(const char *dir, struct bf_err *err);
 

@@ -103,6 +103,7 @@ struct hot {
     int lock_fd;
     char *dir;
     bool sync_every_commit;
+    atomic_bool condemned; /* set by whoever found it corrupt */
     uint64_t bytes_max, bytes_full; /* commits are refused beyond bytes_full, so that forgetting has room to work in */
     unsigned page_bytes;
     struct bf_uuid instance;

@@ -20,6 +20,7 @@
 #define MAP_BYTES_LEAST ((int64_t)1 << 20)
 #define PATH_BYTES 4096
 #define MARK_BYTES 128
+#define UNWRITTEN_BYTES_MAX ((uint64_t)1 << 20)
 
 static const char *const db_names[DBS] = {
     [DB_META] = "meta", [DB_LOG] = "log", [DB_COMMITS] = "commits", [DB_IDS] = "ids", [DB_BY_NODE] = "by_node",
@@ -99,7 +100,9 @@ static enum bf_code mark_check(const char *dir, const char *boot, struct bf_err 
         return code;
     if (strncmp(mark, "open ", 5) == 0 && strcmp(mark + 5, boot) == 0)
         return BF_OK;
-    return bf_fail(err, BF_REJECTED, 0, "%s was open when the machine ended: what it holds cannot be trusted", dir);
+    return strcmp(mark, "corrupt") == 0
+               ? bf_fail(err, BF_REJECTED, 0, "%s was found corrupt", dir)
+               : bf_fail(err, BF_REJECTED, 0, "%s was open when the machine ended: what it holds cannot be trusted", dir);
 }
 
 /* The mark is written before the first change, so that there is no moment in which a change is unmarked. */
@@ -157,6 +160,19 @@ static enum bf_code take_lock(const char *dir, int *lock_fd, struct bf_err *err)
     return BF_OK;
 }
 
+/* A file that ends before its pages do would end the process with SIGBUS. The last few may never have been written: they were free again before. */
+static int check_length(const struct hot *h) {
+    MDB_envinfo info;
+    struct stat st;
+    mdb_filehandle_t fd;
+    int rc = mdb_env_info(h->env, &info);
+    if (rc == MDB_SUCCESS)
+        rc = mdb_env_get_fd(h->env, &fd);
+    if (rc != MDB_SUCCESS || fstat(fd, &st) != 0)
+        return rc != MDB_SUCCESS ? rc : errno;
+    return (uint64_t)st.st_size + UNWRITTEN_BYTES_MAX >= (info.me_last_pgno + 1) * h->page_bytes ? MDB_SUCCESS : MDB_CORRUPTED;
+}
+
 static enum bf_code open_env(struct hot *h, const struct hot_settings *settings, struct bf_err *err) {
     unsigned flags = MDB_NOTLS | MDB_NORDAHEAD | MDB_NOMEMINIT;
     if (!settings->sync_every_commit)
@@ -173,6 +189,8 @@ static enum bf_code open_env(struct hot *h, const struct hot_settings *settings,
     int dead;
     if (rc == MDB_SUCCESS)
         rc = mdb_reader_check(h->env, &dead);
+    if (rc == MDB_SUCCESS)
+        rc = check_length(h);
     return rc == MDB_SUCCESS ? BF_OK : hot_fail(err, rc, "opening %s", h->dir);
 }
 
@@ -341,8 +359,19 @@ enum bf_code hot_open(const struct hot_settings *settings, struct hot **out, str
     *out = h;
     h = NULL;
 done:
+    if (code == BF_BROKEN && hot_is_corrupt(err))
+        code = err->code = BF_REJECTED;
     hot_free(h);
     return code;
+}
+
+bool hot_is_corrupt(const struct bf_err *err) {
+    return err->native == MDB_CORRUPTED || err->native == MDB_PAGE_NOTFOUND || err->native == MDB_INVALID ||
+           err->native == MDB_VERSION_MISMATCH || err->native == MDB_PANIC || err->native == MDB_INCOMPATIBLE;
+}
+
+void hot_condemn(struct hot *h) {
+    atomic_store(&h->condemned, true);
 }
 
 /* Without a good sync there is no clean mark: the next boot will see that. */
@@ -350,7 +379,8 @@ void hot_close(struct hot *h) {
     struct bf_err err;
     if (h == NULL)
         return;
-    bool clean = hot_sync(h, &err) == BF_OK && mark_write(h->dir, "clean\n", &err) == BF_OK;
+    bool clean = atomic_load(&h->condemned) ? mark_write(h->dir, "corrupt\n", &err) == BF_OK
+                                            : hot_sync(h, &err) == BF_OK && mark_write(h->dir, "clean\n", &err) == BF_OK;
     (void)clean;
     hot_free(h);
 }

@@ -65,7 +65,7 @@ class Failpoints(LineTest):
         rng, told = random.Random(seed), collections.Counter()
         database, conninfo = self.line.database()
         topic = self.line.topic(4)
-        capsule = self.capsule(conninfo, extra=["--hot-age", "1s", "--archive-events-max", "2000", "--batch-events-max", "400"])
+        capsule = self.capsule(conninfo, extra=["--hot-age", "1s", "--archive-events-max", "500", "--batch-events-max", "400"])
         for point in MIGRATE * 2:
             told[point] += self.die_at(capsule, point, 1)
         load = Load(self.line, topic, rate=1500, seed=seed)

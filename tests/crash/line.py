@@ -10,6 +10,7 @@ import http.client
 import http.server
 import json
 import os
+import queue
 import random
 import re
 import shutil
@@ -88,6 +89,19 @@ class Tool:
         argv = [KAFKA_TOOL, bootstrap] + ([transactional_id] if transactional_id else [])
         self.process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         self.queued, self.sent, self.lost = [], {}, []  # number -> (topic, key, value); number -> (partition, offset)
+        self.answers = queue.Queue()
+        threading.Thread(target=self.read, daemon=True).start()
+
+    def read(self):
+        for line in self.process.stdout:
+            word, _, rest = line.decode().rstrip("\n").partition(" ")
+            if word == "sent":
+                number, partition, offset = (int(x) for x in rest.split())
+                self.sent[number] = (partition, offset)
+            elif word == "lost":
+                self.lost.append(rest)
+            else:
+                self.answers.put((word, rest))
 
     def send(self, topic, value, key=None, partition=-1, headers=()):
         def hexed(data):
@@ -100,17 +114,9 @@ class Tool:
     def ask(self, *words):
         self.process.stdin.write(" ".join(str(w) for w in words).encode() + b"\n")
         self.process.stdin.flush()
-        while True:
-            answer = self.process.stdout.readline().decode().split(" ", 1)
-            if answer[0] == "sent":
-                number, partition, offset = (int(x) for x in answer[1].split())
-                self.sent[number] = (partition, offset)
-            elif answer[0] == "lost":
-                self.lost.append(answer[1])
-            elif answer[0].strip() == "ok":
-                return
-            else:
-                raise Failed("kafka_tool: " + " ".join(answer).strip())
+        word, why = self.answers.get(timeout=150)
+        if word != "ok":
+            raise Failed(f"kafka_tool: {words[:3]}: {word} {why}")
 
     def flush(self):
         self.ask("flush")
@@ -122,7 +128,6 @@ class Tool:
     def close(self):
         self.process.stdin.close()
         self.process.wait(60)
-        self.process.stdout.close()
 
 
 # ---- a registry that can misbehave ----

@@ -145,6 +145,31 @@ class PostgresFaults(LineTest):
         found = wait_until(lambda: self.c.raw("/v1/events/x-17")[0] == 200 and self.c.get("/v1/events/x-17"), "it is taken in")
         self.assertEqual((found["revision"], found["payload"]["price"]), (1, 2.0))
 
+    def test_the_hot_store_fills_up_meanwhile(self):
+        """Fetching pauses, membership and reads stay; when PostgreSQL is back it makes room and goes on by itself."""
+        self.c.extra = ["--archive-retry-max", "500ms", "--hot-bytes-max", "64MiB", "--batch-events-max", "2000"]
+        self.c.start()
+        wait_until(self.c.ready, "ready")
+        self.publish()
+        self.c.wait_through(self.topic, self.line.ends(self.topic))
+        self.line.postgres("stop")
+        self.addCleanup(self.line.postgres, "start")
+        count = 12000
+        self.ledgers.append(self.send(self.topic, range(COUNT, COUNT + count), note="x" * 8000))
+        wait_until(lambda: self.c.status()["instances"][0]["paused"], "fetching pauses", 90)
+        self.assertLess(self.c.stored(self.topic), COUNT + count)
+        held = self.c.status()["instances"][0]
+        self.assertLess(held["hot_bytes"], held["hot_bytes_max"])
+        self.assertEqual(self.c.raw("/readyz")[0], 200)
+        found = self.c.get("/v1/events", topic=self.topic, recorded_from=held["hot_from"], limit=5)["events"]
+        self.assertEqual(len(found), 5)  # what is hot is answered; what was evicted is not made up
+        self.line.postgres("start")
+        self.checker(self.database, self.topic, *self.ledgers).check(self.c, sample=50)
+        self.assertEqual(self.c.metric("capsule_pauses_total", reason="full") > 0, True)
+        self.assertNotIn("event=revoked", self.c.log())
+        self.assertEqual(self.c.metric("capsule_dlq_records_total"), 0)
+        self.assertEqual(self.c.stop(), 0)
+
     def test_the_disk_is_full(self):
         """The database lies on a small file system that somebody else fills."""
         mount = os.path.join(self.line.dir, "small")

@@ -340,10 +340,6 @@ static inline int read_block(struct machine *m, const struct avro_op *op, const 
         return -1;
     }
     f->left = count;
-    m->fault = "an empty block has bytes";
-    if (count == 0 && f->block_end != NULL && f->block_end != m->p) {
-        goto malformed;
-    }
     return count > 0;
 malformed:
     fault(m, op, BF_AVRO_FAULT_AVRO, m->fault);
@@ -408,6 +404,7 @@ static inline next_op do_map_key(struct machine *m, const struct avro_op *op, co
         const struct avro_watched_key *w = &m->a->keys[op->a + i];
         if (w->key.len == key.len && memcmp(w->key.data, key.data, key.len) == 0) {
             m->key_slot = w->slot;
+            m->fields[w->slot].kind = BF_AVRO_ABSENT; /* what this key had before, should a structure follow now */
         }
     }
     if (json) {

@@ -349,11 +349,17 @@ static enum bf_code define(struct reader *r, const json_t *json, const char *spa
     return code;
 }
 
+/* The digits that any number of so many bytes has room for: floor(log10(2^(8 size - 1))). */
+static json_int_t fixed_digits(uint32_t size) {
+    return size == 0 ? 0 : (json_int_t)((8.0 * size - 1) * 0.30102999566398120);
+}
+
 static bool fits_decimal(const json_t *json, struct avro_type *t) {
     const json_t *precision = json_object_get(json, "precision"), *scale = json_object_get(json, "scale");
     json_int_t p = json_integer_value(precision), s = json_integer_value(scale);
     if (!json_is_integer(precision) || (scale != NULL && !json_is_integer(scale)) || p < 1 || s < 0 || s > p ||
-        p > AVRO_DECIMAL_DIGITS_MAX || (t->kind == AVRO_T_FIXED && t->size > AVRO_DECIMAL_BYTES_MAX)) {
+        p > AVRO_DECIMAL_DIGITS_MAX ||
+        (t->kind == AVRO_T_FIXED && (t->size > AVRO_DECIMAL_BYTES_MAX || p > fixed_digits(t->size)))) {
         return false;
     }
     t->decimal = true;
@@ -377,8 +383,6 @@ static void read_logical(const json_t *json, struct avro_type *t) {
         {"time-millis", AVRO_T_INT, BF_AVRO_OTHER_LOGICAL},
         {"date", AVRO_T_INT, BF_AVRO_OTHER_LOGICAL},
         {"uuid", AVRO_T_STRING, BF_AVRO_OTHER_LOGICAL},
-        {"uuid", AVRO_T_FIXED, BF_AVRO_OTHER_LOGICAL},
-        {"duration", AVRO_T_FIXED, BF_AVRO_OTHER_LOGICAL},
     };
     const char *name = json_string_value(json_object_get(json, "logicalType"));
     if (name == NULL) {

@@ -114,11 +114,14 @@ static enum bf_code read_cut(const json_t *object, const char *name, enum bf_arc
 }
 
 static enum bf_code read_schema(const char *dir, const json_t *object, struct bf_topic *t, struct bf_err *err) {
-    const char *file = json_string_value(json_object_get(object, "schema"));
+    const json_t *v = json_object_get(object, "schema");
+    const char *file = json_string_value(v);
     json_t *schema = NULL;
     char *path = NULL;
-    if (!file)
+    if (!v)
         return BF_OK;
+    if (!file)
+        return bf_fail(err, BF_INVALID, 0, "topics.json: topic '%s': \"schema\" must be the name of a file", t->name);
     if (asprintf(&path, "%s/%s", dir, file) < 0)
         return bf_fail(err, BF_NOMEM, 0, "no memory for the topic catalogue");
     enum bf_code code = bf_json_load_file(path, &schema, err);

@@ -6,6 +6,7 @@
 #include "bf_stop.h"
 #include "bf_time.h"
 #include "bf_topics.h"
+#include "offsets.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -17,6 +18,8 @@ struct settings {
     int64_t brokers;
 };
 
+#define SAVE_EVERY_MS 500
+
 #define F(name) offsetof(struct settings, name)
 static const struct bf_setting table[] = {
     {"schemas-dir", BF_SETTING_STRING, F(schemas_dir), NULL, 0, 0, false, false, NULL,
@@ -24,7 +27,7 @@ static const struct bf_setting table[] = {
     {"endpoints-file", BF_SETTING_STRING, F(endpoints_file), NULL, 0, 0, false, false, NULL, "Write {\"kafka\":\"host:port\"} here when serving"},
     {"port-file", BF_SETTING_STRING, F(port_file), NULL, 0, 0, false, false, NULL, "Write host:port here when serving"},
     {"brokers", BF_SETTING_INT, F(brokers), "1", 1, 9, false, false, NULL, "Brokers in the cluster, each on a free port of loopback"},
-    {"dir", BF_SETTING_STRING, F(dir), NULL, 0, 0, false, false, NULL, "Taken so that all programs can be started alike; nothing is kept there"},
+    {"dir", BF_SETTING_STRING, F(dir), NULL, 0, 0, false, false, NULL, "Keep here where the partitions ended, so that offsets go on after a restart; without it they begin anew"},
     {"log-level", BF_SETTING_STRING, F(log_level), "info", 0, 0, false, false, NULL, "debug, info, warn or error"},
     {NULL, BF_SETTING_STRING, 0, NULL, 0, 0, false, false, NULL, NULL},
 };
@@ -33,7 +36,7 @@ static const struct bf_settings_program program = {
     .name = "devbroker",
     .usage = "[options]",
     .about = "A Kafka broker for one machine and for trying things: real protocol, real sockets, everything in memory.\n"
-             "It KEEPS ONLY THE LAST 5 MiB OF EACH PARTITION, silently drops what is older, and forgets everything when it ends.\n"
+             "It KEEPS ONLY THE LAST 5 MiB OF EACH PARTITION, silently drops what is older, and forgets everything but the offsets when it ends.\n"
              "Producers of this project hold back for it. For anything that must not be lost use a real Kafka.",
     .epilogue = "No admin API, no lookup by time, no compaction, no TLS or SASL. A topic that is not in the catalogue gets 4 partitions.\n"
                 "SIGTERM ends it. Exit codes: 0 ok, 2 usage, 3 settings, 70 internal.",
@@ -68,22 +71,38 @@ static enum bf_code make_topics(struct bf_mock_cluster *cluster, const char *dir
     return code;
 }
 
+/* Until a stop is asked for. */
+static enum bf_code keep_serving(struct offsets *offsets, struct bf_mock_cluster *cluster, struct bf_err *err) {
+    enum bf_code code = BF_OK;
+
+    while (code == BF_OK && bf_sleep_ms(SAVE_EVERY_MS)) {
+        if (offsets != NULL) code = offsets_save(offsets, cluster, false, err);
+    }
+    if (code == BF_OK && offsets != NULL) code = offsets_save(offsets, cluster, true, err);
+    return code;
+}
+
 static enum bf_exit serve(const struct settings *s) {
     struct bf_err err = {0};
     struct bf_mock_cluster *cluster = NULL;
+    struct offsets *offsets = NULL;
     enum bf_code code = bf_stop_install(&err);
 
+    if (code == BF_OK && s->dir != NULL) code = offsets_open(s->dir, &offsets, &err);
     if (code == BF_OK) code = bf_mock_cluster_open((int)s->brokers, &cluster, &err);
     if (code == BF_OK) code = make_topics(cluster, s->schemas_dir, &err);
+    if (code == BF_OK && offsets != NULL) code = offsets_fill(offsets, cluster, &err);
     if (code == BF_OK) code = write_file(s->endpoints_file, "{\"kafka\":\"", bf_mock_cluster_bootstrap(cluster), "\"}", &err);
     if (code == BF_OK) code = write_file(s->port_file, "", bf_mock_cluster_bootstrap(cluster), "", &err);
     if (code == BF_OK) {
         bf_log(BF_LOG_INFO, "serving", "kafka=%s keeps=\"the last 5 MiB of a partition, in memory\"", bf_mock_cluster_bootstrap(cluster));
-        while (bf_sleep_ms(3600000)) {}
+        code = keep_serving(offsets, cluster, &err);
         bf_log(BF_LOG_INFO, "stopping", "kafka=%s", bf_mock_cluster_bootstrap(cluster));
-    } else {
-        bf_log_err(BF_LOG_ERROR, "start_failed", &err, "exit=%d", code == BF_INVALID ? BF_EXIT_SETTINGS : BF_EXIT_INTERNAL);
     }
+    if (code != BF_OK) {
+        bf_log_err(BF_LOG_ERROR, "failed", &err, "exit=%d", code == BF_INVALID ? BF_EXIT_SETTINGS : BF_EXIT_INTERNAL);
+    }
+    offsets_close(offsets);
     bf_mock_cluster_close(cluster);
     return code == BF_OK ? BF_EXIT_OK : code == BF_INVALID || code == BF_NOT_FOUND ? BF_EXIT_SETTINGS : BF_EXIT_INTERNAL;
 }

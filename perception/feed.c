@@ -1,5 +1,7 @@
 #include "feed.h"
 
+#include "acked.h"
+#include "bf_log.h"
 #include "bf_stop.h"
 #include "bf_time.h"
 #include "csv.h"
@@ -13,6 +15,8 @@
 
 #define POLL_EVERY 256
 #define PROGRESS_EVERY_US 200000
+#define BATCH_RECORDS 512
+#define SAVE_EVERY_US 1000000
 #define TABLE_BYTES_MAX (INT64_C(4) << 30) /* a table that goes out newest last is held whole */
 
 struct feed {
@@ -21,6 +25,8 @@ struct feed {
     struct signal signal;
     int64_t line; /* of what is being looked at */
     int64_t begun_us, said_us, paced;
+    struct acked *acked; /* NULL: no checkpoint */
+    int64_t record, nth, closed, saved_us; /* in the order of publishing, from 1; its signal, from 0; in closed batches */
     unsigned since_poll;
     bool terminal, stop;
     enum bf_code broken; /* the producer cannot go on */
@@ -54,10 +60,12 @@ static void reject(struct feed *f, const struct bf_err *why) {
 
 /* ---- one signal ---- */
 
+int64_t feed_due_us(int64_t n, double rate) { return (int64_t)((double)n * 1e6 / rate); }
+
 /* Wait until the next one is due. Late ones go out at once; the beat does not shift. */
 static void pace(struct feed *f) {
     if (f->s->rate <= 0) return;
-    int64_t due_us = f->begun_us + (int64_t)((double)f->paced++ * 1e6 / f->s->rate);
+    int64_t due_us = f->begun_us + feed_due_us(f->paced++, f->s->rate);
     for (;;) {
         int64_t wait_us = due_us - bf_time_monotonic_us();
         if (wait_us <= 0 || bf_stop_requested()) return;
@@ -70,6 +78,61 @@ static void pace(struct feed *f) {
     }
 }
 
+/* ---- the checkpoint ---- */
+
+static void break_off(struct feed *f, const struct bf_err *err) {
+    f->broken = err->code;
+    f->broken_err = *err;
+    f->stop = true;
+}
+
+/* What is filled in where the record says nothing; NULL without a checkpoint. */
+static const struct signal_origin *origin_of(struct feed *f, struct signal_origin *origin, char text[BF_UUID_TEXT_LEN + 1]) {
+    if (f->acked == NULL) return NULL;
+    struct bf_uuid id = checkpoint_event_id(f->s->checkpoint, f->record, f->nth++);
+    bf_uuid_format(text, &id);
+    *origin = (struct signal_origin){{text, BF_UUID_TEXT_LEN}, f->s->checkpoint->begun_ms, f->record};
+    return origin;
+}
+
+/* Move on over all that Kafka has acknowledged, and say so on disk. */
+static void save(struct feed *f) {
+    struct bf_err err = {0};
+    int64_t *token, before = f->s->checkpoint->done;
+
+    while ((token = acked_next(f->acked)) != NULL) {
+        f->s->checkpoint->done = *token;
+        free(token);
+    }
+    f->saved_us = bf_time_monotonic_us();
+    if (f->s->checkpoint->done != before && checkpoint_save(f->s->checkpoint, &err) != BF_OK) break_off(f, &err);
+}
+
+static void close_batch(struct feed *f) {
+    struct bf_err err = {0};
+    int64_t *token = malloc(sizeof *token);
+
+    if (token != NULL) *token = f->record;
+    f->closed = f->record;
+    enum bf_code code = token != NULL ? acked_close(f->acked, token, &err) : bf_fail(&err, BF_NOMEM, 0, "no memory for a batch");
+    if (code != BF_OK) break_off(f, &err);
+}
+
+/* The next record; false: it was published before. */
+static bool begin_record(struct feed *f) {
+    f->record++;
+    f->nth = 0;
+    return f->acked == NULL || f->record > f->s->checkpoint->done;
+}
+
+static void end_record(struct feed *f) {
+    if (f->acked == NULL) return;
+    if (f->record - f->closed >= BATCH_RECORDS) close_batch(f);
+    if (bf_time_monotonic_us() - f->saved_us < SAVE_EVERY_US) return;
+    if (f->record > f->closed) close_batch(f);
+    save(f);
+}
+
 /* It is checked and encoded, or not. */
 static void take(struct feed *f, enum bf_code checked, const struct bf_err *why) {
     struct bf_err err = {0};
@@ -79,11 +142,10 @@ static void take(struct feed *f, enum bf_code checked, const struct bf_err *why)
         return;
     }
     pace(f);
-    enum bf_code code = publish_send(f->s->publish, signal_key(&f->signal), signal_value(&f->signal), NULL, &err);
+    enum bf_code code = publish_send(f->s->publish, signal_key(&f->signal), signal_value(&f->signal),
+                                     f->acked != NULL ? acked_waiter(f->acked) : NULL, &err);
     if (code == BF_BROKEN || code == BF_NOMEM) {
-        f->broken = code;
-        f->broken_err = err;
-        f->stop = true;
+        break_off(f, &err);
     } else if (code != BF_OK) {
         reject(f, &err);
         return;
@@ -107,9 +169,11 @@ static bool is_blank(struct bf_slice line) {
 
 static void take_line(struct feed *f, struct bf_slice line) {
     struct bf_err err = {0};
+    struct signal_origin origin;
+    char id[BF_UUID_TEXT_LEN + 1];
 
     if (is_blank(line)) return;
-    take(f, signal_check_text(f->s->check, line, NULL, &f->signal, &err), &err);
+    take(f, signal_check_text(f->s->check, line, origin_of(f, &origin, id), &f->signal, &err), &err);
 }
 
 static enum bf_code feed_lines(struct feed *f, struct bf_err *err) {
@@ -120,10 +184,12 @@ static enum bf_code feed_lines(struct feed *f, struct bf_err *err) {
     bf_buf_init(&line, f->s->line_bytes_max + 1);
     while (!f->stop && !bf_stop_requested()) {
         code = input_next_line(f->s->in, &line, &text, err);
+        if (code != BF_OK && code != BF_REJECTED) break;
         f->line++;
+        if (!begin_record(f)) continue;
         if (code == BF_REJECTED) reject(f, err);
-        else if (code == BF_OK) take_line(f, text);
-        else break;
+        else take_line(f, text);
+        end_record(f);
     }
     bf_buf_fini(&line);
     return code == BF_NOT_FOUND || code == BF_REJECTED ? BF_OK : code;
@@ -134,8 +200,10 @@ static enum bf_code feed_lines(struct feed *f, struct bf_err *err) {
 static bool on_event(void *ctx, json_t *value, const struct bf_err *why) {
     struct feed *f = ctx;
     struct bf_err err = {0};
+    struct signal_origin origin;
+    char id[BF_UUID_TEXT_LEN + 1];
 
-    if (value != NULL) take(f, signal_check_value(f->s->check, value, NULL, &f->signal, &err), &err);
+    if (value != NULL) take(f, signal_check_value(f->s->check, value, origin_of(f, &origin, id), &f->signal, &err), &err);
     else reject(f, why);
     return !f->stop && !bf_stop_requested();
 }
@@ -144,8 +212,10 @@ static void take_row(struct feed *f, int64_t line, const char *text, size_t coun
     const char *fields[CSV_FIELDS_MAX];
 
     f->line = line;
+    if (!begin_record(f)) return;
     size_t n = csv_fields(text, count, fields, CSV_FIELDS_MAX);
     if (!map_row(f->s->map, fields, n, on_event, f)) f->stop = true;
+    if (!f->stop && !bf_stop_requested()) end_record(f);
 }
 
 struct kept_row {
@@ -206,7 +276,7 @@ static enum bf_code feed_table(struct feed *f, struct bf_err *err) {
         } else if (code == BF_OK) {
             take_row(f, record.line, record.text.data, record.count);
         } else if (code == BF_REJECTED) {
-            reject(f, err);
+            if (map_newest_first(f->s->map) || begin_record(f)) reject(f, err);
             code = BF_OK;
         }
     }
@@ -215,17 +285,30 @@ static enum bf_code feed_table(struct feed *f, struct bf_err *err) {
     return code == BF_NOT_FOUND ? BF_OK : code;
 }
 
+/* Until all that was sent is through; then the checkpoint says so. */
+static void finish(struct feed *f) {
+    while (publish_queued(f->s->publish) > 0) {
+        publish_poll(f->s->publish, 50);
+        show_progress(f, false);
+    }
+    show_progress(f, true);
+    if (f->acked == NULL) return;
+    save(f);
+    acked_free(f->acked);
+}
+
 enum bf_code feed_run(const struct feed_settings *settings, struct bf_err *err) {
     struct feed f = {.s = settings, .counts = publish_counts(settings->publish), .terminal = isatty(STDERR_FILENO) == 1,
                      .begun_us = bf_time_monotonic_us()};
 
+    if (settings->checkpoint != NULL && acked_new(&f.acked, err) != BF_OK) return err->code;
+    if (settings->checkpoint != NULL && settings->checkpoint->done > 0) {
+        bf_log(BF_LOG_INFO, "resuming", "records_done=%lld", (long long)settings->checkpoint->done);
+    }
     signal_init(&f.signal);
     enum bf_code code = settings->map != NULL ? feed_table(&f, err) : feed_lines(&f, err);
-    while (publish_queued(settings->publish) > 0) {
-        publish_poll(settings->publish, 50);
-        show_progress(&f, false);
-    }
-    show_progress(&f, true);
+    if (f.acked != NULL && f.broken == BF_OK && !f.stop && !bf_stop_requested() && f.record > f.closed) close_batch(&f);
+    finish(&f);
     signal_fini(&f.signal);
     if (f.broken != BF_OK) *err = f.broken_err;
     return f.broken != BF_OK ? f.broken : code;

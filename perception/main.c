@@ -1,12 +1,11 @@
-/* perception: settings, schema, Kafka, then one of two ways in. */
+/* perception: settings, schema, Kafka, then the source that was asked for. */
 #include "bf_kafka.h"
 #include "bf_log.h"
 #include "bf_registry.h"
 #include "bf_stop.h"
 #include "bf_time.h"
-#include "feed.h"
-#include "listen.h"
-#include "settings.h"
+#include "input.h"
+#include "source.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -17,21 +16,25 @@
 
 #define ATTEMPT_MS 2000
 #define RETRY_MS 500
+#define BULK_LINGER_MS 10
 #define SCHEMA_BYTES_MAX (4u << 20)
 
 struct perception {
     const struct perception_settings *s;
-    enum perception_source source;
-    bool csv;
+    enum perception_source which;
+    const struct source_kind *kind;
+    struct source *source;
+    struct source_env env; /* what it is lent */
     struct bf_topics *topics;
     struct bf_topic topic; /* the catalogue's entry, under the name that was asked for */
     char *schema_json;
-    struct signal_check *check;
-    struct map *map;
-    struct input *in;
-    struct publish *publish;
     int64_t deadline_us;
 };
+
+static const struct source_kind *const kinds[] = {[PERCEPTION_FILE] = &source_file,
+                                                  [PERCEPTION_STDIN] = &source_stdin,
+                                                  [PERCEPTION_LISTEN] = &source_http,
+                                                  [PERCEPTION_TOPIC] = &source_topic};
 
 static enum bf_exit exit_of(enum bf_code code) {
     switch (code) {
@@ -100,12 +103,11 @@ static enum bf_code find_topic(struct perception *p, struct bf_err *err) {
 static enum bf_code prepare(struct perception *p, struct bf_err *err) {
     enum bf_code code = find_topic(p, err);
 
-    if (code == BF_OK) code = signal_check_new(&p->topic, p->schema_json, &p->check, err);
-    if (code == BF_OK && p->csv) code = map_load(p->s->map, &p->topic, signal_check_schema(p->check), &p->map, err);
-    if (code == BF_OK && p->source != PERCEPTION_LISTEN) {
-        code = input_open(p->s->file, &p->in, err);
-        if (code != BF_OK) (void)bf_err_prepend(err, "file");
-    }
+    p->env.settings = p->s;
+    p->env.topic = &p->topic;
+    if (code == BF_OK) code = signal_check_new(&p->topic, p->schema_json, &p->env.check, err);
+    p->kind = kinds[p->which];
+    if (code == BF_OK) code = p->kind->open(&p->env, &p->source, err);
     return code;
 }
 
@@ -132,7 +134,7 @@ static enum bf_code attempt_schema(struct perception *p, struct bf_err *err) {
 
     snprintf(subject, sizeof subject, "%s-value", p->s->topic);
     if (code == BF_OK) code = bf_registry_register(registry, subject, p->schema_json, &id, err);
-    if (code == BF_OK) signal_check_set_schema_id(p->check, id);
+    if (code == BF_OK) signal_check_set_schema_id(p->env.check, id);
     bf_registry_free(registry);
     return code;
 }
@@ -144,16 +146,14 @@ static enum bf_code attempt_kafka(struct perception *p, struct bf_err *err) {
         code = bf_kafka_create_topic(p->s->bootstrap, p->s->topic, p->topic.partitions, p->topic.retention_ms, ATTEMPT_MS, err);
         if (code == BF_EXISTS || code == BF_INVALID) code = BF_OK; /* it is there, or somebody else has to make it */
     }
-    if (code == BF_OK) code = publish_warm(p->publish, ATTEMPT_MS, err);
+    if (code == BF_OK) code = publish_warm(p->env.publish, ATTEMPT_MS, err);
     return code;
 }
 
-/* With a rate, requests a second are what costs; without one, room in them is. */
+/* A file without a rate wants room in its requests; everything else wants to be quick, at whatever rate it turns out to have. */
 static int64_t linger_of(const struct perception *p) {
     if (p->s->linger_ms >= 0) return p->s->linger_ms;
-    if (p->source == PERCEPTION_LISTEN) return 2;
-    if (p->s->rate > 0) return p->s->rate > 2000 ? 3 : 0;
-    return 10;
+    return p->which == PERCEPTION_FILE && p->s->rate <= 0 ? BULK_LINGER_MS : BF_LINGER_ADAPTIVE;
 }
 
 static enum bf_code connect_all(struct perception *p, struct bf_err *err) {
@@ -164,44 +164,28 @@ static enum bf_code connect_all(struct perception *p, struct bf_err *err) {
                                              .in_flight_max = p->s->in_flight_max,
                                              .hold_back_bytes = p->s->hold_back_bytes,
                                              .hold_back_group = p->s->hold_back_group};
-    enum bf_code code = publish_open(&publish, &p->publish, err);
+    enum bf_code code = publish_open(&publish, &p->env.publish, err);
 
     if (code == BF_OK) code = wait_for(p, "registry", attempt_schema, err);
     if (code == BF_OK) code = wait_for(p, "kafka", attempt_kafka, err);
+    if (code == BF_OK) code = meter_new(p->kind->name, p->env.publish, &p->env.meter, err);
+    if (code == BF_OK && p->s->metrics_port >= 0) code = meter_serve(p->env.meter, (int)p->s->metrics_port, p->s->endpoints_file, err);
     return code;
 }
 
-/* ---- the two ways in ---- */
+/* ---- running ---- */
 
-static enum bf_exit run_feed(struct perception *p) {
-    struct bf_err err = {0};
-    const struct feed_settings feed = {.in = p->in, .map = p->map, .check = p->check, .publish = p->publish, .rate = p->s->rate,
-                                       .strict = p->s->strict, .line_bytes_max = (size_t)p->s->line_bytes_max};
-    enum bf_code code = feed_run(&feed, &err);
-    const struct publish_counts *c = publish_counts(p->publish);
+/* How it ended, by what the source says and what became of the signals. */
+static enum bf_exit verdict(const struct perception *p, enum bf_code code) {
+    const struct publish_counts *c = publish_counts(p->env.publish);
     long long accepted = atomic_load(&c->accepted), rejected = atomic_load(&c->rejected), published = atomic_load(&c->published),
               failed = atomic_load(&c->failed);
 
-    if (code != BF_OK) fprintf(stderr, "perception: %s\n", err.msg);
     fprintf(stderr, "accepted=%lld rejected=%lld published=%lld failed=%lld\n", accepted, rejected, published, failed);
+    if (failed > 0) return BF_EXIT_FAILED;
     if (code == BF_BROKEN || code == BF_NOMEM) return BF_EXIT_INTERNAL;
-    return code == BF_OK && rejected == 0 && failed == 0 && published == accepted ? BF_EXIT_OK : BF_EXIT_FAILED;
-}
-
-static enum bf_exit run_listen(struct perception *p) {
-    struct bf_err err = {0};
-    char host[256];
-    struct listen_settings settings = {.host = host, .check = p->check, .publish = p->publish,
-                                       .line_bytes_max = (size_t)p->s->line_bytes_max, .body_bytes_max = (size_t)p->s->body_bytes_max,
-                                       .endpoints_file = p->s->endpoints_file};
-    enum bf_code code = perception_listen_parse(p->s->listen, host, &settings.port, &err);
-
-    if (code == BF_OK) code = listen_run(&settings, &err);
-    const struct publish_counts *c = publish_counts(p->publish);
-    if (code != BF_OK) bf_log_err(BF_LOG_ERROR, "start_failed", &err, "listen=%s", p->s->listen);
-    fprintf(stderr, "accepted=%lld rejected=%lld published=%lld failed=%lld\n", (long long)atomic_load(&c->accepted),
-            (long long)atomic_load(&c->rejected), (long long)atomic_load(&c->published), (long long)atomic_load(&c->failed));
-    return exit_of(code);
+    if (p->kind->answers && code != BF_OK) return exit_of(code); /* it could not serve */
+    return code == BF_OK && published == accepted && (rejected == 0 || p->kind->answers) ? BF_EXIT_OK : BF_EXIT_FAILED;
 }
 
 static enum bf_exit run(struct perception *p) {
@@ -211,13 +195,17 @@ static enum bf_exit run(struct perception *p) {
     p->deadline_us = bf_time_monotonic_us() + p->s->start_timeout_ms * 1000;
     if (code == BF_OK) code = prepare(p, &err);
     if (code == BF_OK) code = connect_all(p, &err);
-    if (code == BF_OK) return p->source == PERCEPTION_LISTEN ? run_listen(p) : run_feed(p);
-    fprintf(stderr, "perception: %s\n", err.msg);
-    return exit_of(code);
+    if (code != BF_OK) {
+        fprintf(stderr, "perception: %s\n", err.msg);
+        return exit_of(code);
+    }
+    code = p->kind->run(p->source, &err);
+    if (code != BF_OK) fprintf(stderr, "perception: %s\n", err.msg);
+    return verdict(p, code);
 }
 
 int main(int argc, char **argv) {
-    struct perception_settings s = {.linger_ms = -1, .hold_back_bytes = -1};
+    struct perception_settings s = {0};
     struct perception p = {.s = &s};
     struct bf_err err = {0};
     char **left;
@@ -226,17 +214,17 @@ int main(int argc, char **argv) {
 
     bf_log_init("perception", level);
     enum bf_code code = bf_settings_load(&perception_program, argc, argv, &s, &left, &left_count, &exit_code, &err);
-    if (code == BF_OK) code = perception_settings_check(&s, &p.source, &p.csv, &level, &exit_code, &err);
+    if (code == BF_OK) code = perception_settings_check(&s, &p.which, &p.env.csv, &level, &exit_code, &err);
     if (code == BF_OK) {
         bf_log_init("perception", level);
         exit_code = (int)run(&p);
     } else if (code != BF_CANCELLED) {
         fprintf(stderr, "perception: %s\n", err.msg);
     }
-    publish_close(p.publish);
-    input_close(p.in);
-    map_free(p.map);
-    signal_check_free(p.check);
+    meter_free(p.env.meter);
+    publish_close(p.env.publish);
+    if (p.source != NULL) p.kind->close(p.source);
+    signal_check_free(p.env.check);
     free(p.schema_json);
     bf_topics_free(p.topics);
     bf_settings_fini(&perception_program, &s);

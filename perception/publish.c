@@ -22,6 +22,7 @@ struct publish_waiter {
     pthread_cond_t done;
     int64_t waiting, failed;
     struct bf_err first;
+    int64_t reserved; /* the sender's alone: room in the queue that is kept for it */
 };
 
 struct flight {
@@ -63,6 +64,14 @@ int64_t publish_waiter_wait(struct publish_waiter *w, struct bf_err *first) {
     pthread_cond_destroy(&w->done);
     free(w);
     return failed;
+}
+
+bool publish_waiter_done(struct publish_waiter *w, int64_t *failed) {
+    pthread_mutex_lock(&w->lock);
+    bool done = w->waiting == 0;
+    *failed = w->failed;
+    pthread_mutex_unlock(&w->lock);
+    return done;
 }
 
 static void waiter_more(struct publish_waiter *w, int64_t n) {
@@ -195,6 +204,37 @@ static void wait_for_group(struct publish *p) {
     if (waited) atomic_fetch_add(&p->counts.waits_group, 1);
 }
 
+/* Room for n, at once or not at all. */
+static bool take_room(struct publish *p, int64_t n) {
+    long long has = atomic_load(&p->in_flight);
+    do {
+        if (has > 0 && has + n > p->in_flight_max) return false;
+    } while (!atomic_compare_exchange_weak(&p->in_flight, &has, has + n));
+    return true;
+}
+
+enum bf_code publish_reserve(struct publish *p, struct publish_waiter *w, int64_t n, int timeout_ms, struct bf_err *err) {
+    int64_t give_up_us = bf_time_monotonic_us() + (int64_t)timeout_ms * 1000;
+
+    for (;;) {
+        bool behind = p->hold_back != NULL && !hold_back_may_send(p->hold_back);
+        if (!behind && take_room(p, n)) break;
+        if (bf_time_monotonic_us() >= give_up_us || bf_stop_requested()) {
+            atomic_fetch_add(&p->counts.refused, 1);
+            return behind ? bf_fail(err, BF_AGAIN, 0, "group %s has not read yet what the broker would forget", p->group)
+                          : bf_fail(err, BF_AGAIN, 0, "%lld signals wait for Kafka, which is as many as may", (long long)atomic_load(&p->in_flight));
+        }
+        publish_poll(p, WAIT_STEP_MS);
+    }
+    w->reserved = n;
+    return BF_OK;
+}
+
+void publish_unreserve(struct publish *p, struct publish_waiter *w) {
+    atomic_fetch_sub(&p->in_flight, w->reserved);
+    w->reserved = 0;
+}
+
 /* Set where somebody wants to know; on failure nothing is made. */
 static enum bf_code make_flight(struct publish *p, size_t bytes, struct publish_waiter *w, struct flight **out, struct bf_err *err) {
     *out = NULL;
@@ -213,21 +253,32 @@ static void unmake_flight(struct publish *p, struct flight *flight) {
     free(flight);
 }
 
-enum bf_code publish_send(struct publish *p, struct bf_slice key, struct bf_slice value, struct publish_waiter *w, struct bf_err *err) {
+/* Counted in in_flight afterwards; true: it had to wait. */
+static bool wait_for_room(struct publish *p, struct publish_waiter *w) {
     bool waited = false;
-    struct flight *flight;
 
-    wait_for_group(p);
-    while (atomic_load(&p->in_flight) >= p->in_flight_max) {
+    if (w != NULL && w->reserved > 0) {
+        w->reserved--;
+        return false;
+    }
+    while (!take_room(p, 1)) {
         waited = true;
         publish_poll(p, WAIT_STEP_MS);
     }
+    return waited;
+}
+
+enum bf_code publish_send(struct publish *p, struct bf_slice key, struct bf_slice value, struct publish_waiter *w, struct bf_err *err) {
+    struct flight *flight;
+
+    wait_for_group(p);
+    bool waited = wait_for_room(p, w);
     enum bf_code code = make_flight(p, key.len + value.len + MESSAGE_OVERHEAD_BYTES, w, &flight, err);
-    if (code != BF_OK) return code;
-    atomic_fetch_add(&p->in_flight, 1);
-    while ((code = bf_producer_send(p->producer, p->topic, -1, key, value, NULL, 0, 0, flight, err)) == BF_AGAIN) {
+    while (code == BF_OK &&
+           (code = bf_producer_send(p->producer, p->topic, -1, key, value, NULL, 0, 0, flight, err)) == BF_AGAIN) {
         waited = true;
         publish_poll(p, WAIT_STEP_MS);
+        code = BF_OK;
     }
     if (waited) atomic_fetch_add(&p->counts.waits_full, 1);
     if (code == BF_OK) return BF_OK;

@@ -13,6 +13,12 @@ static const struct bf_setting table[] = {
     {"stdin", BF_SETTING_BOOL, F(from_stdin), "false", 0, 0, false, false, NULL, "Read signals from standard input; gzip is recognised"},
     {"listen", BF_SETTING_STRING, F(listen), NULL, 0, 0, false, false, NULL,
      "Take signals over HTTP at this host:port (port 0: any free one); POST /v1/signals"},
+    {"from-topic", BF_SETTING_STRING, F(from_topic), NULL, 0, 0, false, false, NULL,
+     "Take signals from this Kafka topic, one in plain JSON a message; its offsets are committed when the signals are acknowledged"},
+    {"from-bootstrap", BF_SETTING_STRING, F(from_bootstrap), NULL, 0, 0, false, false, NULL, "For --from-topic: its brokers, when they are others"},
+    {"group", BF_SETTING_STRING, F(group), "perception", 0, 0, false, false, NULL, "For --from-topic: the consumer group"},
+    {"checkpoint", BF_SETTING_STRING, F(checkpoint), NULL, 0, 0, false, false, NULL,
+     "For --file: keep here how far Kafka has acknowledged it, and go on from there when the file exists"},
     {"topic", BF_SETTING_STRING, F(topic), "rim.fast-path", 0, 0, false, false, NULL, "Topic to publish to"},
     {"format", BF_SETTING_STRING, F(format), NULL, 0, 0, false, false, NULL, "ndjson or csv; without it, csv when a map is given"},
     {"map", BF_SETTING_STRING, F(map), NULL, 0, 0, false, false, NULL, "For csv: the file that says what the columns mean"},
@@ -29,26 +35,30 @@ static const struct bf_setting table[] = {
      "How long to wait for Kafka and the registry at start before giving up with exit code 4"},
     {"delivery-timeout", BF_SETTING_MS, F(delivery_timeout_ms), "120s", 100, 86400000, false, false, "ms",
      "How long Kafka may take to acknowledge a signal before it counts as failed"},
-    {"linger", BF_SETTING_MS, F(linger_ms), NULL, 0, 10000, false, false, "ms",
-     "How long a signal waits for company in a request; without it, by the source and the rate"},
+    {"linger", BF_SETTING_INT, F(linger_ms), "-1", -1, 10000, false, false, "ms",
+     "How long a signal waits for company in a request; -1: as little as the broker allows, and 10 for a file without a rate"},
     {"in-flight-max", BF_SETTING_INT, F(in_flight_max), "100000", 1, 500000, false, false, "events",
      "Signals that Kafka has not acknowledged yet; at this many, reading waits"},
-    {"hold-back-bytes", BF_SETTING_BYTES, F(hold_back_bytes), NULL, 0, 1024 * 1024 * MIB, false, false, "bytes",
-     "Wait while a partition holds more bytes of ours than this that the group has not committed; 0: never. Without it, 3 MiB at "
+    {"queue-wait", BF_SETTING_MS, F(queue_wait_ms), "2s", 0, 600000, false, false, "ms",
+     "With --listen: how long a request waits for room in a full queue before it is answered 429 with Retry-After"},
+    {"hold-back-bytes", BF_SETTING_INT, F(hold_back_bytes), "-1", -1, 1024 * 1024 * MIB, false, false, "bytes",
+     "Wait while a partition holds more bytes of ours than this that the group has not committed; 0: never; -1: 3 MiB at "
      "the embedded broker (which forgets) and never at a real one"},
     {"hold-back-group", BF_SETTING_STRING, F(hold_back_group), "capsule", 0, 0, false, false, NULL, "The group that is waited for"},
     {"line-bytes-max", BF_SETTING_BYTES, F(line_bytes_max), "1MiB", KIB, 16 * MIB, false, false, "bytes", "A longer line is rejected"},
     {"body-bytes-max", BF_SETTING_BYTES, F(body_bytes_max), "16MiB", KIB, 256 * MIB, false, false, "bytes",
      "A longer HTTP body is refused"},
+    {"metrics-port", BF_SETTING_INT, F(metrics_port), "-1", -1, 65535, false, false, NULL,
+     "With another source than --listen: serve /metrics, /livez and /readyz on this port of 127.0.0.1 (0: any free one; -1: nowhere)"},
     {"endpoints-file", BF_SETTING_STRING, F(endpoints_file), NULL, 0, 0, false, false, NULL,
-     "With --listen: write {\"perception\":URL} here when serving"},
+     "Write {\"perception\":URL} here when --listen serves, {\"http\":URL} when --metrics-port does"},
     {"log-level", BF_SETTING_STRING, F(log_level), "info", 0, 0, false, false, NULL, "debug, info, warn or error"},
     {NULL, BF_SETTING_STRING, 0, NULL, 0, 0, false, false, NULL, NULL},
 };
 
 const struct bf_settings_program perception_program = {
     .name = "perception",
-    .usage = "--file F | --stdin | --listen H:P [options]",
+    .usage = "--file F | --stdin | --listen H:P | --from-topic T [options]",
     .about = "Takes signals in, checks them, gives them identity and publishes them to Kafka, keyed by rim_node_id.\n"
              "Signals are NDJSON, one object a line, or CSV with a map. A bad one is reported with its line and the reason;\n"
              "the others go through.",
@@ -97,12 +107,12 @@ enum bf_code perception_listen_parse(const char *text, char host[256], int *port
 enum bf_code perception_settings_check(const struct perception_settings *s, enum perception_source *source, bool *csv,
                                        enum bf_log_level *level, int *exit_code, struct bf_err *err) {
     char host[256];
-    int port, sources = (s->file != NULL) + s->from_stdin + (s->listen != NULL);
+    int port, sources = (s->file != NULL) + s->from_stdin + (s->listen != NULL) + (s->from_topic != NULL);
 
     *exit_code = BF_EXIT_USAGE;
-    if (sources != 1) return bf_fail(err, BF_INVALID, 0, "give one of --file F, --stdin and --listen H:P");
+    if (sources != 1) return bf_fail(err, BF_INVALID, 0, "give one of --file F, --stdin, --listen H:P and --from-topic T");
     *exit_code = BF_EXIT_SETTINGS;
-    *source = s->file != NULL ? PERCEPTION_FILE : s->from_stdin ? PERCEPTION_STDIN : PERCEPTION_LISTEN;
+    *source = s->file != NULL ? PERCEPTION_FILE : s->from_stdin ? PERCEPTION_STDIN : s->listen != NULL ? PERCEPTION_LISTEN : PERCEPTION_TOPIC;
     if (level_of(s->log_level, level, err) != BF_OK) return err->code;
     if (s->rate < 0) return bf_fail(err, BF_INVALID, 0, "rate: it cannot be negative");
     if (s->format != NULL && strcmp(s->format, "csv") != 0 && strcmp(s->format, "ndjson") != 0) {
@@ -111,7 +121,16 @@ enum bf_code perception_settings_check(const struct perception_settings *s, enum
     *csv = s->format != NULL ? strcmp(s->format, "csv") == 0 : s->map != NULL;
     if (*csv && s->map == NULL) return bf_fail(err, BF_INVALID, 0, "map: csv needs one, to say what the columns mean");
     if (!*csv && s->map != NULL) return bf_fail(err, BF_INVALID, 0, "map: it is for csv only");
-    if (*source != PERCEPTION_LISTEN) return BF_OK;
-    if (*csv) return bf_fail(err, BF_INVALID, 0, "format: over HTTP signals are ndjson");
-    return perception_listen_parse(s->listen, host, &port, err);
+    if (s->checkpoint != NULL && *source != PERCEPTION_FILE) return bf_fail(err, BF_INVALID, 0, "checkpoint: it is for --file only");
+    if (s->metrics_port >= 0 && *source == PERCEPTION_LISTEN) return bf_fail(err, BF_INVALID, 0, "metrics-port: --listen serves them itself");
+    if (*csv && (*source == PERCEPTION_LISTEN || *source == PERCEPTION_TOPIC)) {
+        return bf_fail(err, BF_INVALID, 0, "format: over HTTP and from a topic signals are ndjson");
+    }
+    if (s->rate > 0 && *source != PERCEPTION_FILE && *source != PERCEPTION_STDIN) {
+        return bf_fail(err, BF_INVALID, 0, "rate: it is for --file and --stdin");
+    }
+    if (*source == PERCEPTION_TOPIC && s->from_bootstrap == NULL && strcmp(s->from_topic, s->topic) == 0) {
+        return bf_fail(err, BF_INVALID, 0, "from-topic: it is the topic that is published to");
+    }
+    return *source == PERCEPTION_LISTEN ? perception_listen_parse(s->listen, host, &port, err) : BF_OK;
 }

@@ -4,6 +4,7 @@
 
 #include "bf_avro_encode.h"
 #include "bf_avro_text.h"
+#include "bf_event_id.h"
 
 #include "bf_framing.h"
 #include "bf_json.h"
@@ -123,9 +124,12 @@ static int64_t ingest_of(const struct signal_origin *origin) { return origin != 
 static int64_t clock_of(const struct signal_origin *origin) {
     return origin != NULL ? origin->logical_clock : (int64_t)atomic_fetch_add(&process_clock, 1) + 1;
 }
-static void id_of(const struct signal_origin *origin, char text[BF_UUID_TEXT_LEN + 1]) {
-    struct bf_uuid made = origin != NULL ? origin->event_id : bf_uuid_v7();
+/* Borrowed from the origin or from `text`. */
+static struct bf_slice id_of(const struct signal_origin *origin, char text[BF_UUID_TEXT_LEN + 1]) {
+    if (origin != NULL) return origin->event_id;
+    struct bf_uuid made = bf_uuid_v7();
     bf_uuid_format(text, &made);
+    return (struct bf_slice){text, BF_UUID_TEXT_LEN};
 }
 
 /* ---- the long way ---- */
@@ -175,8 +179,8 @@ static enum bf_code fill_event_id(const struct signal_check *sc, json_t *value, 
         return BF_OK;
     }
     if (sc->event_id_field == NULL) return BF_OK;
-    id_of(origin, text);
-    return schema_field_set(value, sc->event_id_field, json_string(text)) == 0
+    struct bf_slice made = id_of(origin, text);
+    return schema_field_set(value, sc->event_id_field, json_stringn(made.data, made.len)) == 0
                ? BF_OK
                : bf_fail(err, BF_INVALID, 0, "%s cannot be set", sc->event_id_field);
 }
@@ -285,8 +289,7 @@ static bool go_short(struct signal_check *sc, struct bf_slice text, const struct
 
     if (!bf_avro_text_read(sc->text, text) || !fits(sc)) return false;
     if (sc->event_id_field != NULL && first_value(sc->text, at->ids) == NULL) {
-        id_of(origin, id);
-        if (!bf_avro_text_set_string(sc->text, at->ids[0], bf_slice_str(id))) return false;
+        if (!bf_avro_text_set_string(sc->text, at->ids[0], id_of(origin, id))) return false;
     }
     if (is_absent(sc, at->ingest) && !bf_avro_text_set_long(sc->text, at->ingest, ingest_of(origin))) return false;
     if (is_absent(sc, at->clock) && !bf_avro_text_set_long(sc->text, at->clock, clock_of(origin))) return false;

@@ -9,7 +9,6 @@
 
 #include "bf_buf.h"
 #include "bf_err.h"
-#include "bf_event_id.h"
 #include "bf_node_id.h"
 #include "bf_topics.h"
 
@@ -42,7 +41,7 @@ static inline struct bf_slice signal_value(const struct signal *s) { return (str
 /* What is filled in where a signal says nothing. NULL in its place: UUIDv7, now, the process's own counter. From a source that can be read again
  * it is a function of the place, so that the same signal has the same bytes each time. */
 struct signal_origin {
-    struct bf_uuid event_id;
+    struct bf_slice event_id; /* borrowed; not empty, at most SIGNAL_EVENT_ID_MAX */
     int64_t ingest_ts_ms, logical_clock;
 };
 

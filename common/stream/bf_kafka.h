@@ -173,6 +173,10 @@ struct bf_mock_cluster;
 BF_MUST_CHECK enum bf_code bf_mock_cluster_open(int brokers, struct bf_mock_cluster **out, struct bf_err *err);
 const char *bf_mock_cluster_bootstrap(const struct bf_mock_cluster *m);
 BF_MUST_CHECK enum bf_code bf_mock_cluster_topic(struct bf_mock_cluster *m, const char *topic, int partitions, struct bf_err *err);
+/* Call `each` with the end of every partition of every topic. */
+BF_MUST_CHECK enum bf_code bf_mock_cluster_ends(struct bf_mock_cluster *m, int timeout_ms,
+                                                void (*each)(void *ctx, const char *topic, int32_t partition, int64_t end), void *ctx,
+                                                struct bf_err *err);
 void bf_mock_cluster_close(struct bf_mock_cluster *m);
 
 #endif

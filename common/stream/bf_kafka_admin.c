@@ -149,6 +149,7 @@ enum bf_code bf_group_view_committed(struct bf_group_view *v, struct bf_tp *tps,
 struct bf_mock_cluster {
     rd_kafka_t *rk; /* the mock's own client; it does nothing else */
     rd_kafka_mock_cluster_t *mock;
+    rd_kafka_t *client; /* of the cluster, once somebody asks for the ends */
 };
 
 bool bf_kafka_is_mock_cluster(const char *cluster_id) { return strncmp(cluster_id, "mockCluster", strlen("mockCluster")) == 0; }
@@ -178,8 +179,40 @@ enum bf_code bf_mock_cluster_topic(struct bf_mock_cluster *m, const char *topic,
     return native == RD_KAFKA_RESP_ERR_NO_ERROR ? BF_OK : bf_rd_fail(err, native, "making topic %s", topic);
 }
 
+/* One request for all partitions: as a time, RD_KAFKA_OFFSET_END asks for the end. */
+static enum bf_code ask_ends(rd_kafka_t *rk, const struct rd_kafka_metadata *md, int timeout_ms, rd_kafka_topic_partition_list_t *list,
+                             struct bf_err *err) {
+    for (int t = 0; t < md->topic_cnt; t++) {
+        for (int p = 0; p < md->topics[t].partition_cnt; p++) {
+            rd_kafka_topic_partition_list_add(list, md->topics[t].topic, md->topics[t].partitions[p].id)->offset = RD_KAFKA_OFFSET_END;
+        }
+    }
+    rd_kafka_resp_err_t native = list->cnt > 0 ? rd_kafka_offsets_for_times(rk, list, timeout_ms) : RD_KAFKA_RESP_ERR_NO_ERROR;
+    return native == RD_KAFKA_RESP_ERR_NO_ERROR ? BF_OK : bf_rd_fail(err, native, "the ends of the partitions");
+}
+
+enum bf_code bf_mock_cluster_ends(struct bf_mock_cluster *m, int timeout_ms,
+                                  void (*each)(void *ctx, const char *topic, int32_t partition, int64_t end), void *ctx, struct bf_err *err) {
+    const struct rd_kafka_metadata *md = NULL;
+    enum bf_code code = m->client != NULL ? BF_OK : open_handle(RD_KAFKA_PRODUCER, bf_mock_cluster_bootstrap(m), NULL, &m->client, err);
+
+    if (code != BF_OK) return code;
+    rd_kafka_resp_err_t native = rd_kafka_metadata(m->client, 1, NULL, &md, timeout_ms);
+    if (native != RD_KAFKA_RESP_ERR_NO_ERROR) return bf_rd_fail(err, native, "the topics of the cluster");
+    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(64);
+    code = ask_ends(m->client, md, timeout_ms, list, err);
+    for (int i = 0; code == BF_OK && i < list->cnt; i++) {
+        const rd_kafka_topic_partition_t *tp = &list->elems[i];
+        if (tp->err == RD_KAFKA_RESP_ERR_NO_ERROR && tp->offset >= 0) each(ctx, tp->topic, tp->partition, tp->offset);
+    }
+    rd_kafka_topic_partition_list_destroy(list);
+    rd_kafka_metadata_destroy(md);
+    return code;
+}
+
 void bf_mock_cluster_close(struct bf_mock_cluster *m) {
     if (m == NULL) return;
+    if (m->client != NULL) rd_kafka_destroy(m->client);
     if (m->mock != NULL) rd_kafka_mock_cluster_destroy(m->mock);
     if (m->rk != NULL) rd_kafka_destroy(m->rk);
     free(m);

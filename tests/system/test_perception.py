@@ -319,7 +319,7 @@ class Ends(PerceptionTest):
         self.assertIn(b"ncompatible", done.stderr)
 
     def test_sigterm_flushes_and_the_counts_add_up(self):
-        process = subprocess.Popen(self.argv("--stdin", "--linger", "2s"), stdin=subprocess.PIPE, stderr=subprocess.PIPE)
+        process = subprocess.Popen(self.argv("--stdin", "--linger", "2000"), stdin=subprocess.PIPE, stderr=subprocess.PIPE)
         process.stdin.write(ndjson([signal_line(i, event_id=f"t-{i}") for i in range(500)]) + b'{"half a li')
         process.stdin.flush()
         wait_until(lambda: self.pending(process) == 0, "all was read")
@@ -378,6 +378,143 @@ class Outages(PerceptionTest):
         self.assertEqual((said["accepted"], said["published"] + said["failed"], process.returncode), (11, 11, 1), err[-800:])
         self.assertEqual(said["failed"], 10)
         self.assertIn(b"event=delivery_failed", err)
+
+
+class Checkpoints(PerceptionTest):
+    LINES = 60000
+
+    def start(self, path, checkpoint, *more):
+        return subprocess.Popen(self.argv("--file", path, "--checkpoint", checkpoint, "--linger", "5", *more), stderr=subprocess.PIPE)
+
+    def killed_until_done(self, path, *more):
+        """Killed again and again, each time a little further on; how often."""
+        checkpoint, kills, done = os.path.join(self.dir, "checkpoint"), 0, 0
+        while kills < 3:
+            process = self.start(path, checkpoint, "--rate", "20000", *more)
+            wait_until(lambda: os.path.exists(checkpoint) and load(checkpoint)["done"] > done or process.poll() is not None, "it went on")
+            process.kill()
+            process.communicate()
+            done, kills = load(checkpoint)["done"], kills + 1
+            self.assertLess(0, done)
+        last = self.start(path, checkpoint, *more)
+        _, err = last.communicate(timeout=120 * SLOW)
+        self.assertEqual(last.returncode, 0, err[-500:])
+        self.assertLess(counts_of(err)["accepted"], self.LINES, "it did not begin anew")
+        self.assertIn(b"event=resuming", err)
+        self.assertEqual(load(checkpoint)["done"], self.LINES)
+        again = run(*self.argv("--file", path, "--checkpoint", checkpoint, *more))
+        self.assertEqual(counts_of(again.stderr), counts(0))
+
+    def check_whole(self):
+        """Every record is there; whatever is there twice has the same bytes."""
+        values = {}
+        for r in self.consume():
+            values.setdefault(decode(r)["price"], set()).add(r["value"])
+        self.assertEqual(set(values), {float(i) for i in range(self.LINES)})
+        self.assertEqual({len(v) for v in values.values()}, {1})
+
+    def test_killed_and_resumed_nothing_is_lost_and_overlap_is_the_same_bytes(self):
+        lines = [{"rim_node_id": f"rim:entity:a:n{i % 50}", "vector_timestamp": {"event_ts_ms": i}, "price": i} for i in range(self.LINES)]
+        self.killed_until_done(self.file("in.gz", gzip.compress(ndjson(lines), 1)))
+        self.check_whole()
+        ids = {decode(r)["event_id"] for r in self.consume()}
+        self.assertEqual((len(ids), {uuid.UUID(i).version for i in ids}), (self.LINES, {8}))
+
+    def test_a_table_that_goes_out_newest_last_resumes_too(self):
+        map_path = self.file("map.json", json.dumps({"shape": "long", "newest_first": True, "time": {"column": "t", "format": "epoch_ms"},
+                                                     "node": "rim:entity:a:n{n}", "fields": {"price": "p"}}).encode())
+        rows = "".join(f"{i},{i % 50},{i}\n" for i in reversed(range(self.LINES)))
+        path = self.file("in.csv", ("t,n,p\n" + rows).encode())
+        self.killed_until_done(path, "--map", map_path)
+        self.check_whole()
+        with open(path, "a") as f:
+            f.write("1,1,1\n")
+        done = run(*self.argv("--file", path, "--checkpoint", os.path.join(self.dir, "checkpoint"), "--map", map_path), check=False)
+        self.assertEqual((done.returncode, b"has changed" in done.stderr), (3, True), done.stderr)
+
+    def test_a_file_that_grows_goes_on_and_another_file_is_refused(self):
+        path, checkpoint = self.file("in", ndjson([signal_line(i) for i in range(10)])), os.path.join(self.dir, "c")
+        argv = self.argv("--file", path, "--checkpoint", checkpoint)
+        self.assertEqual(counts_of(run(*argv).stderr), counts(10))
+        with open(path, "ab") as f:
+            f.write(ndjson([signal_line(i) for i in range(5)]))
+        self.assertEqual(counts_of(run(*argv).stderr), counts(5))
+        self.file("in", ndjson([signal_line(i) for i in range(100, 120)]))
+        done = run(*argv, check=False)
+        self.assertEqual((done.returncode, b"it is of another file" in done.stderr), (3, True), done.stderr)
+        self.file("c", b"{}")
+        done = run(*argv, check=False)
+        self.assertEqual((done.returncode, b"is no checkpoint" in done.stderr), (3, True), done.stderr)
+
+    def test_what_failed_is_behind_the_checkpoint(self):
+        """A bad line is done with, reported once."""
+        path, checkpoint = self.file("in", ndjson([signal_line(0), b"bad", signal_line(1)])), os.path.join(self.dir, "c")
+        argv = self.argv("--file", path, "--checkpoint", checkpoint)
+        first, second = run(*argv, check=False), run(*argv, check=False)
+        self.assertEqual((counts_of(first.stderr), first.returncode), (counts(2, 1), 1))
+        self.assertEqual((counts_of(second.stderr), second.returncode), (counts(0), 0))
+
+
+class FromTopic(PerceptionTest):
+    def setUp(self):
+        super().setUp()
+        self.raw = f"raw-json-{topics}"
+        lines = [{"rim_node_id": f"rim:entity:a:n{i % 50}", "vector_timestamp": {"event_ts_ms": i}, "price": i} for i in range(20000)]
+        self.produce(ndjson(lines))
+
+    def produce(self, data):
+        run("kcat", "-P", "-b", kafka.bootstrap, "-t", self.raw, "-X", "acks=all", stdin=data)
+
+    def start(self, *more):
+        endpoints = os.path.join(self.dir, f"endpoints-{time.monotonic_ns()}")
+        process = subprocess.Popen(self.argv("--from-topic", self.raw, "--group", f"g-{self.raw}", "--metrics-port", "0", "--endpoints-file",
+                                             endpoints, *more), stderr=subprocess.PIPE)
+        return process, wait_until(lambda: load(endpoints)["http"], "it serves its metrics")
+
+    @staticmethod
+    def metric(url, name):
+        with urllib.request.urlopen(url + "/metrics", timeout=20) as answer:
+            for line in answer.read().decode().splitlines():
+                if line.startswith(name + " "):
+                    return float(line.split()[-1])
+        return 0.0
+
+    def test_killed_and_restarted_nothing_is_lost_and_overlap_is_the_same_bytes(self):
+        process, url = self.start("--in-flight-max", "1000")
+        accepted = 'perception_signals_total{source="topic",outcome="accepted"}'
+        wait_until(lambda: self.metric(url, accepted) > 3000, "some went through")
+        process.kill()
+        process.communicate()
+        self.produce(b'nonsense\n{"rim_node_id":"rim:planet:a:b"}\n')
+        process, url = self.start()
+        wait_until(lambda: self.metric(url, 'perception_signals_total{source="topic",outcome="rejected"}') == 2, "the bad ones were passed by", 90)
+        wait_until(lambda: len({decode(r)["price"] for r in self.consume()}) == 20000, "all are there", 90, 1)
+        self.assertGreater(self.metric(url, 'perception_signals_per_second{source="topic"}'), 0)
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=60 * SLOW)
+        said = counts_of(err)
+        self.assertEqual((said["rejected"], said["failed"], said["published"], process.returncode), (2, 0, said["accepted"], 1), err[-500:])
+        self.assertRegex(err.decode(), rf"event=rejected .*topic={self.raw} partition=\d+ offset=\d+")
+        values = {}
+        for r in self.consume():
+            s = decode(r)
+            values.setdefault(s["price"], set()).add(r["value"])
+            self.assertEqual(uuid.UUID(s["event_id"]).version, 8)
+        self.assertEqual({len(v) for v in values.values()}, {1})
+        process, url = self.start()  # everything was committed: nothing comes again
+        self.produce(ndjson([signal_line(1)]))
+        wait_until(lambda: self.metric(url, accepted) >= 1, "the new one went through")
+        process.send_signal(signal.SIGTERM)
+        self.assertEqual(counts_of(process.communicate(timeout=60 * SLOW)[1]), counts(1))
+
+    def test_ids_come_from_headers_before_they_are_derived(self):
+        kafka.produce(self.raw, json.dumps({"rim_node_id": "rim:entity:a:b", "vector_timestamp": {"event_ts_ms": 1}, "price": -1}).encode(),
+                      headers=[("ce_id", "from-header")])
+        process, url = self.start()
+        wait_until(lambda: self.metric(url, 'perception_signals_total{source="topic",outcome="published"}') == 20001, "all went through", 90)
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=60 * SLOW)
+        self.assertEqual([s["event_id"] for s in map(decode, self.consume()) if s["price"] == -1], ["from-header"])
 
 
 class Http(PerceptionTest):
@@ -447,6 +584,45 @@ class Http(PerceptionTest):
         self.assertEqual({(status, said["accepted"]) for status, said in answers}, {(202, 100)})
         ids = [decode(r)["event_id"] for r in self.consume()]
         self.assertEqual((len(ids), len(set(ids))), (8000, 8000))
+
+    def test_a_queue_that_stays_full_answers_429_and_takes_nothing(self):
+        broker = Kafka(os.path.join(self.dir, "kafka"))
+        self.addCleanup(broker.stop)
+        pid = load(os.path.join(self.dir, "kafka/pid"))
+        self.addCleanup(os.kill, pid, signal.SIGCONT)
+        self.serve("--in-flight-max", "100", "--queue-wait", "200ms", "--delivery-timeout", "60s", bootstrap=broker.bootstrap)
+        self.assertEqual(self.post(ndjson([signal_line(i, event_id="first") for i in range(10)]))[0], 202)
+        os.kill(pid, signal.SIGSTOP)
+        held = []
+        blocked = threading.Thread(target=lambda: held.append(self.post(ndjson([signal_line(i, event_id="held") for i in range(95)]))))
+        blocked.start()
+        wait_until(lambda: self.metric("perception_queued") == 95, "the queue is nearly full")
+        status, problem, headers = self.call("POST", "/v1/signals", ndjson([signal_line(i, event_id="refused") for i in range(6)]))
+        self.assertEqual((status, headers["Retry-After"], headers["Content-Type"]), (429, "1", "application/problem+json"), problem)
+        self.assertIn("nothing of the body was taken", json.loads(problem)["detail"])
+        self.assertEqual(self.metric('perception_waits_total{reason="refused"}'), 1)
+        os.kill(pid, signal.SIGCONT)
+        blocked.join()
+        self.assertEqual((held[0][0], held[0][1]["accepted"]), (202, 95))
+        self.assertEqual(self.post(ndjson([signal_line(i, event_id="big") for i in range(300)]))[1]["accepted"], 300)  # more than fit, alone
+        self.assertEqual(self.metric("perception_queued"), 0)
+        ids = [decode(r)["event_id"] for r in broker.consume(self.topic)]
+        self.assertEqual({i: ids.count(i) for i in set(ids)}, {"first": 10, "held": 95, "big": 300})
+
+    def test_kafka_that_does_not_acknowledge_answers_503(self):
+        broker = Kafka(os.path.join(self.dir, "kafka"))
+        self.addCleanup(broker.stop)
+        pid = load(os.path.join(self.dir, "kafka/pid"))
+        self.addCleanup(os.kill, pid, signal.SIGCONT)
+        self.serve("--delivery-timeout", "1s", bootstrap=broker.bootstrap)
+        self.assertEqual(self.post(ndjson([signal_line(0)]))[0], 202)
+        os.kill(pid, signal.SIGSTOP)
+        status, problem = self.post(ndjson([signal_line(i) for i in range(5)]))
+        self.assertEqual((status, "5 of 5 signals were not acknowledged" in problem["detail"]), (503, True), problem)
+        self.assertEqual(self.call("GET", "/readyz")[0], 503)
+        self.assertEqual(self.metric('perception_signals_total{source="http",outcome="failed"}'), 5)
+        log = self.end()
+        self.assertEqual((counts_of(log)["failed"], self.process.returncode), (5, 1))
 
     def test_limits(self):
         self.serve("--body-bytes-max", "64k", "--line-bytes-max", "1KiB")

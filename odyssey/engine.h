@@ -13,7 +13,7 @@
 #include "condition.h"
 #include "rules.h"
 
-enum { ENGINE_WAITING_MAX = 64, ENGINE_SEEN_MAX = 4, ENGINE_NODE_BYTES = 136 };
+enum { ENGINE_WAITING_MAX = 64, ENGINE_SEEN_MAX = 4, ENGINE_NODE_BYTES = 112 };
 
 struct signal {
     struct bf_slice node_id, trace_id, traceparent; /* absent: data NULL */

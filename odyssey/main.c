@@ -130,7 +130,7 @@ static enum bf_code check_settings(const struct odyssey_settings *s, enum bf_log
 }
 
 int main(int argc, char **argv) {
-    struct odyssey_settings s = {0};
+    struct odyssey_settings s = {.linger_ms = BF_LINGER_ADAPTIVE};
     struct odyssey o = {.s = &s};
     struct bf_err err = {0};
     char **left;

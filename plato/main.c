@@ -160,7 +160,7 @@ static enum bf_code check_settings(const struct plato_settings *s, enum bf_log_l
 }
 
 int main(int argc, char **argv) {
-    struct plato_settings s = {0};
+    struct plato_settings s = {.linger_ms = BF_LINGER_ADAPTIVE};
     struct plato p = {.s = &s};
     struct bf_err err = {0};
     char **left;

@@ -7,6 +7,7 @@
 #include "bf_stop.h"
 #include "bf_time.h"
 
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -32,11 +33,12 @@ struct bf_transform {
     struct bf_transform_counts counts;
     struct part *parts;      /* BF_TRANSFORM_PARTITIONS_MAX of them */
     int32_t parts_used;      /* indexes are below this */
-    int64_t outstanding[2];  /* by generation */
+    atomic_llong outstanding[2]; /* by generation */
     int generation;          /* of what is sent now */
     bool committing;         /* the other one is waited for */
     bool moved;              /* some position moved since the last commit began */
     int64_t next_commit_us, next_tick_us, said_us;
+    pthread_mutex_t lock;    /* the one below; reports may come from the producer's own thread */
     struct bf_err broken;    /* code BF_OK: none */
 };
 
@@ -47,18 +49,22 @@ static void on_delivered(void *ctx, void *opaque, enum bf_code code, const struc
 
     (void)partition, (void)offset;
     if (code == BF_OK) {
-        t->outstanding[opaque != NULL]--;
+        atomic_fetch_sub(&t->outstanding[opaque != NULL], 1);
         atomic_fetch_add(&t->counts.acknowledged, 1);
-    } else if (code != BF_CANCELLED && t->broken.code == BF_OK) {
-        t->broken = *err;
+    } else if (code != BF_CANCELLED) {
+        pthread_mutex_lock(&t->lock);
+        if (t->broken.code == BF_OK) t->broken = *err;
         t->broken.code = BF_BROKEN;
+        pthread_mutex_unlock(&t->lock);
     }
 }
 
-static enum bf_code check(const struct bf_transform *t, struct bf_err *err) {
-    if (t->broken.code == BF_OK) return BF_OK;
-    *err = t->broken;
-    return err->code;
+static enum bf_code check(struct bf_transform *t, struct bf_err *err) {
+    pthread_mutex_lock(&t->lock);
+    enum bf_code code = t->broken.code;
+    if (code != BF_OK) *err = t->broken;
+    pthread_mutex_unlock(&t->lock);
+    return code;
 }
 
 /* Until nothing is unacknowledged, give_up_us (monotonic) or a failure. */
@@ -77,20 +83,23 @@ enum bf_code bf_transform_send(struct bf_transform *t, const char *topic, struct
     bool waited = false;
     enum bf_code code;
 
+    atomic_fetch_add(&t->outstanding[t->generation], 1); /* before its report can come */
     for (;;) {
-        if (check(t, err) != BF_OK) return err->code;
+        if ((code = check(t, err)) != BF_OK) break;
         bool full = bf_producer_queued(t->producer) >= t->s.in_flight_max;
         code = full ? BF_AGAIN : bf_producer_send(t->producer, topic, -1, key, value, headers, header_count, 0, generation, err);
         if (code != BF_AGAIN) break;
-        if (bf_stop_requested()) return bf_fail(err, BF_CANCELLED, 0, "stopped while the queue to Kafka is full");
+        if (bf_stop_requested()) {
+            code = bf_fail(err, BF_CANCELLED, 0, "stopped while the queue to Kafka is full");
+            break;
+        }
         if (!waited) atomic_fetch_add(&t->counts.waits_full, 1);
         waited = true;
         (void)bf_producer_poll(t->producer, POLL_MS);
     }
-    if (code != BF_OK) return code;
-    t->outstanding[t->generation]++;
-    atomic_fetch_add(&t->counts.sent, 1);
-    return BF_OK;
+    if (code != BF_OK) atomic_fetch_sub(&t->outstanding[t->generation], 1);
+    else atomic_fetch_add(&t->counts.sent, 1);
+    return code;
 }
 
 enum bf_code bf_transform_warm(struct bf_transform *t, const char *topic_out, int timeout_ms, struct bf_err *err) {
@@ -134,7 +143,7 @@ static enum bf_code commit_pending(struct bf_transform *t, bool sync, struct bf_
 static void commit_when_due(struct bf_transform *t, int64_t now_us) {
     struct bf_err err = {0};
 
-    if (t->committing && t->outstanding[!t->generation] == 0 && commit_pending(t, false, &err) != BF_OK)
+    if (t->committing && atomic_load(&t->outstanding[!t->generation]) == 0 && commit_pending(t, false, &err) != BF_OK)
         bf_log_err(BF_LOG_WARN, "commit_failed", &err, "next=\"again with the next commit\"");
     if (t->committing || now_us < t->next_commit_us) return;
     t->next_commit_us = now_us + t->s.commit_interval_ms * 1000;
@@ -222,6 +231,7 @@ enum bf_code bf_transform_open(const struct bf_transform_settings *settings, str
     enum bf_code code = BF_OK;
 
     if (t == NULL) return bf_fail(err, BF_NOMEM, 0, "no memory for a transform");
+    pthread_mutex_init(&t->lock, NULL);
     t->s = *settings;
     t->topic_in = strdup(settings->topic_in);
     t->parts = calloc(BF_TRANSFORM_PARTITIONS_MAX, sizeof *t->parts);
@@ -246,6 +256,7 @@ void bf_transform_close(struct bf_transform *t) {
     if (t == NULL) return;
     bf_consumer_close(t->consumer);
     bf_producer_close(t->producer);
+    pthread_mutex_destroy(&t->lock);
     free(t->parts);
     free(t->topic_in);
     free(t);

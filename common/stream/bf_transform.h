@@ -34,7 +34,8 @@ struct bf_transform_calls {
 
 struct bf_transform_settings {
     const char *bootstrap, *group, *client_id, *topic_in;
-    int64_t linger_ms, commit_interval_ms, retry_ms, tick_ms;
+    int64_t linger_ms; /* of the outputs, or BF_LINGER_ADAPTIVE */
+    int64_t commit_interval_ms, retry_ms, tick_ms;
     size_t in_flight_max; /* messages sent and not acknowledged; at this many, reading waits */
     struct bf_transform_calls calls;
 };

@@ -124,9 +124,11 @@ static enum bf_code on_assigned(void *ctx, const struct bf_tp *begin, size_t cou
     for (size_t i = 0; i < count && code == BF_OK; i++) {
         struct partition *p = &o->partitions[begin[i].partition];
         struct engine *engine = NULL;
-        if (p->engine != NULL) continue; /* learned when it was tried before */
+        if (p->engine != NULL && p->warmed_to == begin[i].offset) continue; /* learned when it was tried a moment ago */
         code = warm_engine(o, o->rules, begin[i].partition, begin[i].offset, &engine, err);
-        if (code == BF_OK) *p = (struct partition){.engine = engine, .end_seen_us = INT64_MIN};
+        if (code != BF_OK) break;
+        engine_free(p->engine);
+        *p = (struct partition){.engine = engine, .warmed_to = begin[i].offset, .end_seen_us = INT64_MIN};
     }
     return code;
 }

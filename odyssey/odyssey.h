@@ -20,6 +20,7 @@ extern const struct bf_metric_def odyssey_metric_defs[ODYSSEY_METRICS];
 
 struct partition {
     struct engine *engine; /* NULL: not held */
+    int64_t warmed_to;     /* the offset that the engine was made for */
     bool holes;            /* the broker only has fillers for what CAPSULE knows: learn from there before the next signal */
     bool at_end;           /* nothing was read since the log's end was seen */
     int64_t end_seen_us;   /* wall clock; INT64_MIN: never */

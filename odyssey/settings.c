@@ -26,7 +26,7 @@ static const struct bf_setting table[] = {
     {"retry", BF_SETTING_MS, F(retry_ms), "500ms", 1, 60000, false, false, "ms", "How soon something that is away is tried again"},
     {"in-flight-max", BF_SETTING_INT, F(in_flight_max), "100000", 1, 500000, false, false, "events",
      "Reflexes that Kafka has not acknowledged yet; at this many, reading waits"},
-    {"state-dir", BF_SETTING_STRING, F(state_dir), NULL, 0, 0, false, false, NULL, "Folder for what this service keeps; it keeps nothing yet"},
+    {"state-dir", BF_SETTING_STRING, F(state_dir), NULL, 0, 0, false, false, NULL, "Folder for local files; this service has none: what it must know again comes from CAPSULE"},
     {"http-host", BF_SETTING_STRING, F(http_host), "127.0.0.1", 0, 0, false, false, NULL,
      "Address of /livez, /readyz and /metrics; there is no authentication yet, so loopback only"},
     {"http-port", BF_SETTING_INT, F(http_port), "0", 0, 65535, false, false, NULL, "Port to listen on; 0: any free one"},

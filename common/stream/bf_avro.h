@@ -32,8 +32,8 @@ enum bf_avro_kind { BF_AVRO_ABSENT, BF_AVRO_NULL, BF_AVRO_BOOLEAN, BF_AVRO_LONG,
 enum bf_avro_logical { BF_AVRO_PLAIN, BF_AVRO_TIMESTAMP_MILLIS, BF_AVRO_TIMESTAMP_MICROS, BF_AVRO_TIMESTAMP_NANOS, BF_AVRO_OTHER_LOGICAL };
 
 /* A value picked out by path. int is LONG, float is DOUBLE, enum is STRING (its symbol), fixed is BYTES. BYTES with OTHER_LOGICAL is a
- * decimal (its unscaled bytes), nothing else is. Where a map has a key twice, the last one counts. Structures are ABSENT. Slices are borrowed from the message or from
- * the schema. */
+ * decimal (its unscaled bytes), nothing else is. Where a map has a key twice, the last one counts. Structures are ABSENT. Slices are
+ * borrowed from the message or from the schema. */
 struct bf_avro_field {
     enum bf_avro_kind kind;
     enum bf_avro_logical logical;

@@ -177,6 +177,7 @@ static void *ship(void *arg) {
             said = false;
             continue;
         }
+        s->knows_through = false; /* a commit may have gone through although its answer did not come */
         s->backoff_ms = s->backoff_ms == 0 ? 200 : s->backoff_ms * 2 < BACKOFF_MAX_MS ? s->backoff_ms * 2 : BACKOFF_MAX_MS;
         if (!said) {
             bf_log_err(BF_LOG_WARN, "reads_not_shipped", &err, "waiting_bytes=%lld action=\"kept and tried again\"",

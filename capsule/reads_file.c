@@ -18,13 +18,19 @@
 
 enum { FLAG_END = 1, FLAG_FINISHED = 2, FLAG_WHO = 4, FLAG_DIGEST = 8 };
 
-static uint32_t checksum(const void *data, size_t len) { /* FNV-1a: finds torn pages, guards nothing */
+/* Finds torn pages, guards nothing: eight bytes at a time, multiplied and folded. */
+static uint32_t checksum(const void *data, size_t len) {
     const uint8_t *p = data;
-    uint32_t h = 2166136261U;
-    for (size_t i = 0; i < len; i++) {
-        h = (h ^ p[i]) * 16777619U;
+    uint64_t h = UINT64_C(0x9E3779B97F4A7C15) ^ len, word;
+    for (; len >= sizeof word; p += sizeof word, len -= sizeof word) {
+        memcpy(&word, p, sizeof word);
+        h = (h ^ word) * UINT64_C(0xFF51AFD7ED558CCD);
+        h ^= h >> 32;
     }
-    return h;
+    word = 0;
+    memcpy(&word, p, len);
+    h = (h ^ word) * UINT64_C(0xC4CEB9FE1A85EC53);
+    return (uint32_t)(h ^ h >> 32);
 }
 
 static size_t string_bytes(const struct archive_read *x) {

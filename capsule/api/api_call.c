@@ -204,8 +204,11 @@ bool api_closed_range(struct api_call *call, int64_t known_by_us, const int64_t 
         return false;
     }
     for (unsigned i = 0; i < 16; i++) {
-        snprintf(tag + 2 * i, 3, "%02x", sum[i]);
+        static const char hex[] = "0123456789abcdef";
+        tag[2 * i] = hex[sum[i] >> 4];
+        tag[2 * i + 1] = hex[sum[i] & 15];
     }
+    tag[32] = '\0';
     bf_http_add_header(call->req, "Cache-Control", named ? FOREVER : ASK_AGAIN);
     if (!bf_http_etag(call->req, tag)) {
         return false;

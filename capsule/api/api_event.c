@@ -5,6 +5,7 @@
 #include <string.h>
 
 #define REVISIONS_MAX 10000
+#define DUPLICATES_FIRST 16
 #define DUPLICATES_MAX 10000
 #define TOPICS_SHOWN_MAX 8
 
@@ -104,19 +105,37 @@ static int by_recorded(const void *a, const void *b) {
     return x->recorded_at_us < y->recorded_at_us ? -1 : x->recorded_at_us > y->recorded_at_us;
 }
 
+/* Nearly every event was seen once: a few are asked for first, and all of them only where that was not enough. */
+static enum bf_code fetch_duplicates(struct api_call *call, size_t max, struct duplicate **out, size_t *count, struct bf_err *err) {
+    const struct event *ev = &call->scratch->page.events[0];
+    struct duplicate *dups = malloc(max * sizeof(*dups));
+    if (!dups) {
+        return bf_fail(err, BF_NOMEM, 0, "no memory for the places of an event");
+    }
+    enum bf_code code = store_duplicates(call->capsule->store, ev->topic, &ev->id, max, dups, count, err);
+    if (code == BF_OK && *count == max && max < DUPLICATES_MAX) {
+        free(dups);
+        return fetch_duplicates(call, DUPLICATES_MAX, out, count, err);
+    }
+    if (code != BF_OK) {
+        free(dups);
+        return code;
+    }
+    *out = dups;
+    return BF_OK;
+}
+
 static enum bf_code gather_sights(struct api_call *call, int64_t known_by_us, struct sight **out, size_t *count, struct bf_err *err) {
     const struct event_page *page = &call->scratch->page;
     size_t dup_count = 0, n = 0;
-    struct duplicate *dups = calloc(DUPLICATES_MAX, sizeof(*dups));
-    struct sight *sights = calloc(DUPLICATES_MAX + page->count, sizeof(*sights));
-    enum bf_code code = BF_OK;
-    if (!dups || !sights) {
-        code = bf_fail(err, BF_NOMEM, 0, "no memory for the places of an event");
-        goto done;
+    struct duplicate *dups = NULL;
+    if (fetch_duplicates(call, DUPLICATES_FIRST, &dups, &dup_count, err) != BF_OK) {
+        return err->code;
     }
-    code = store_duplicates(call->capsule->store, page->events[0].topic, &page->events[0].id, DUPLICATES_MAX, dups, &dup_count, err);
-    if (code != BF_OK) {
-        goto done;
+    struct sight *sights = malloc((dup_count + page->count) * sizeof(*sights));
+    if (!sights) {
+        free(dups);
+        return bf_fail(err, BF_NOMEM, 0, "no memory for the places of an event");
     }
     for (size_t i = 0; i < page->count; i++) {
         const struct event *ev = &page->events[i];
@@ -131,11 +150,8 @@ static enum bf_code gather_sights(struct api_call *call, int64_t known_by_us, st
     qsort(sights, n, sizeof(*sights), by_recorded);
     *out = sights;
     *count = n;
-    sights = NULL;
-done:
-    free(sights);
     free(dups);
-    return code;
+    return BF_OK;
 }
 
 /* ---- the answer ---- */

@@ -137,7 +137,7 @@ struct archive_read {
     int64_t rows, bytes;
     struct bf_slice who, peer, method, route, question, digest; /* who, digest: may be absent */
 };
-/* In one transaction; entries that are there already are left alone. */
+/* In one transaction; ids ascend, and lie above archive_reads_through(): ask again after any failure. */
 BF_MUST_CHECK enum bf_code archive_reads_put(struct archive *a, const struct bf_uuid *instance, const struct archive_read *reads, size_t count,
                                              struct bf_err *err);
 /* The highest id of this instance that is here; 0: none. */

@@ -1,5 +1,8 @@
-/* The reads of history that were recorded: put in batches, never changed. */
+/* The reads of history that were recorded: put in batches, never changed. Those that were whole at once go into one row a batch; streams, which are
+ * few, into rows of their own, because their ends come later. */
 #include "archive_internal.h"
+
+#include "bf_json.h"
 
 #include <string.h>
 
@@ -30,7 +33,69 @@ static void end_row(struct params *p, const struct archive_read *x, int column) 
     }
 }
 
-/* All columns of those that are ends, or that are not; returns how many there are. */
+#define BLOCK_BYTES_MAX ((size_t)256 << 20)
+
+static void member(struct bf_json *j, const char *key, struct bf_slice s) {
+    if (s.data) {
+        bf_json_key(j, key);
+        bf_json_string_n(j, s.data, s.len);
+    }
+}
+
+static void block_entry(struct bf_json *j, const struct archive_read *x) {
+    bf_json_object(j);
+    bf_json_member_int(j, "i", x->id);
+    member(j, "w", x->who);
+    member(j, "p", x->peer);
+    member(j, "m", x->method);
+    member(j, "r", x->route);
+    member(j, "q", x->question);
+    bf_json_member_int(j, "s", x->status);
+    bf_json_member_int(j, "n", x->rows);
+    bf_json_member_int(j, "b", x->bytes);
+    member(j, "d", x->digest);
+    bf_json_object_end(j);
+}
+
+static enum bf_code put_block(struct archive *a, const struct bf_uuid *instance, const struct archive_read *reads, size_t count,
+                              struct bf_err *err) {
+    struct bf_buf text;
+    struct bf_json j;
+    int64_t first = 0, last = 0;
+    int32_t in_block = 0;
+    bf_buf_init(&text, BLOCK_BYTES_MAX);
+    bf_json_init(&j, &text);
+    bf_json_array(&j);
+    for (size_t i = 0; i < count; i++) {
+        if (!reads[i].end && reads[i].finished) {
+            first = in_block++ == 0 ? reads[i].id : first;
+            last = reads[i].id;
+            block_entry(&j, &reads[i]);
+        }
+    }
+    bf_json_array_end(&j);
+    enum bf_code code = BF_OK;
+    if (text.failed) {
+        code = bf_fail(err, BF_NOMEM, 0, "no memory for a block of reads");
+    } else if (in_block > 0) {
+        params_clear(&a->params);
+        params_uuid(&a->params, instance);
+        params_int8(&a->params, first);
+        params_int8(&a->params, last);
+        params_time(&a->params, first);
+        params_time(&a->params, last);
+        params_int4(&a->params, in_block);
+        params_text(&a->params, (struct bf_slice){text.data, text.len});
+        code = archive_exec(a,
+                            "insert into capsule.read_blocks (instance, first_id, last_id, first_at, last_at, read_count, entries)"
+                            " values ($1, $2, $3, $4, $5, $6, $7)",
+                            "writing a block of reads", NULL, err);
+    }
+    bf_buf_fini(&text);
+    return code;
+}
+
+/* All columns of those that are ends, or that are streams' beginnings; returns how many there are. */
 static size_t put_columns(struct archive *a, const struct bf_uuid *instance, const struct archive_read *reads, size_t count, bool ends) {
     static const enum pg_oid begin_types[] = {PG_INT8_ARRAY, PG_TEXT_ARRAY, PG_TEXT_ARRAY, PG_TEXT_ARRAY, PG_TEXT_ARRAY, PG_TEXT_ARRAY,
                                               PG_INT4_ARRAY, PG_INT4_ARRAY, PG_INT8_ARRAY, PG_INT8_ARRAY, PG_TEXT_ARRAY};
@@ -43,7 +108,7 @@ static size_t put_columns(struct archive *a, const struct bf_uuid *instance, con
         found = 0;
         params_array(&a->params, ends ? end_types[c] : begin_types[c]);
         for (size_t i = 0; i < count; i++) {
-            if (reads[i].end != ends)
+            if (reads[i].end != ends || (!ends && reads[i].finished))
                 continue;
             (ends ? end_row : begin_row)(&a->params, &reads[i], c);
             found++;
@@ -70,12 +135,14 @@ enum bf_code archive_reads_put(struct archive *a, const struct bf_uuid *instance
                                struct bf_err *err) {
     bool unknown = false;
     enum bf_code code = archive_begin(a, err);
+    if (code == BF_OK)
+        code = put_block(a, instance, reads, count, err);
     if (code == BF_OK && put_columns(a, instance, reads, count, false) > 0)
         code = archive_exec(a, begin_sql, "writing who read what", NULL, err);
     if (code == BF_OK && put_columns(a, instance, reads, count, true) > 0)
         code = archive_exec(a, end_sql, "writing how reads ended", NULL, err);
     if (code == BF_OK)
-        return archive_commit(a, &unknown, err); /* unknown: written again, to no effect */
+        return archive_commit(a, &unknown, err); /* unknown: the caller asks how far it got */
     archive_rollback(a);
     return code;
 }
@@ -86,7 +153,8 @@ enum bf_code archive_reads_through(struct archive *a, const struct bf_uuid *inst
     params_uuid(&a->params, instance);
     enum bf_code code = archive_exec(a,
                                      "select greatest(coalesce((select max(read_id) from capsule.read_begins where instance = $1), 0),"
-                                     " coalesce((select max(end_id) from capsule.read_ends where instance = $1), 0))",
+                                     " coalesce((select max(end_id) from capsule.read_ends where instance = $1), 0),"
+                                     " coalesce((select max(last_id) from capsule.read_blocks where instance = $1), 0))",
                                      "asking how far the log of reads is written", &r, err);
     if (code == BF_OK)
         *through = pg_int8(r, 0, 0);
@@ -127,7 +195,7 @@ enum bf_code archive_reads_list(struct archive *a, const struct archive_reads_qu
     params_int8(&a->params, (int64_t)limit);
     return archive_stream(a,
                           "select instance, read_id, read_at, who, peer, method, route, question, status, row_count, bytes, digest, ended_at,"
-                          " complete::int from capsule.reads where read_at >= $1 and read_at < $2 and ($3::text is null or who = $3)"
+                          " complete::int from capsule.reads_between(greatest($1, $4), $2) where ($3::text is null or who = $3)"
                           " and (read_at, instance) > ($4, $5) order by read_at, instance, read_id limit $6",
                           "listing reads", one_row, &l, err);
 }

@@ -1,0 +1,7 @@
+-- wrk: GET one of the targets of a file, at random. wrk … -s bench/point.lua URL -- FILE
+local targets = {}
+function init(args)
+  for line in io.lines(args[1]) do targets[#targets + 1] = wrk.format("GET", line) end
+  math.randomseed(os.time())
+end
+function request() return targets[math.random(#targets)] end

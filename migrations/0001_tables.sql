@@ -216,7 +216,7 @@ create table capsule.quarantine (
     primary key (topic, kafka_partition, kafka_offset)
 );
 create index quarantine_time on capsule.quarantine (quarantined_at);
-comment on table capsule.quarantine is 'Records that could not be decoded or stored, kept raw with the reason. Analysts see all but the bytes.';
+comment on table capsule.quarantine is 'Records that could not be decoded or stored, kept raw with the reason. Analysts see where and why, auditors all of it.';
 comment on column capsule.quarantine.topic is 'Kafka''s topic.';
 comment on column capsule.quarantine.kafka_partition is 'The partition.';
 comment on column capsule.quarantine.kafka_offset is 'The offset.';
@@ -307,7 +307,8 @@ grant select on capsule.migrations, capsule.cluster, capsule.topics, capsule.eve
     capsule.duplicates, capsule.coverage, capsule.instances, capsule.partition_state, capsule.schemas, capsule.schema_topics
     to capsule_writer, capsule_reader, capsule_auditor;
 grant select on capsule.quarantine to capsule_writer, capsule_auditor;
-grant select (topic, kafka_partition, kafka_offset, kafka_time, quarantined_at, redriven_at, reason, schema_id, detail) on capsule.quarantine
+-- Not the bytes, and not the detail, which may quote them.
+grant select (topic, kafka_partition, kafka_offset, kafka_time, quarantined_at, redriven_at, reason, schema_id) on capsule.quarantine
     to capsule_reader;
 grant insert on capsule.cluster, capsule.revisions, capsule.node_topics, capsule.duplicates, capsule.quarantine, capsule.coverage,
     capsule.instances, capsule.partition_state, capsule.schemas, capsule.schema_topics to capsule_writer;

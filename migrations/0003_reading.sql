@@ -1,17 +1,30 @@
 -- What analysts read: views and functions over the tables, and how analysts get their logins.
 set local role capsule_owner;
 
+-- Time travel: two settings of the session that views and functions obey. Plain stable expressions, so that the planner reads them into the query
+-- and leaves out partitions by them.
+create function capsule.as_of() returns timestamptz language sql stable parallel safe as $$
+    select coalesce(nullif(current_setting('capsule.as_of', true), '')::timestamptz, 'infinity')
+$$;
+comment on function capsule.as_of() is 'The session''s setting capsule.as_of, infinity when it is not set: views and functions show nothing whose event_time is later.';
+create function capsule.known_by() returns timestamptz language sql stable parallel safe as $$
+    select coalesce(nullif(current_setting('capsule.known_by', true), '')::timestamptz, 'infinity')
+$$;
+comment on function capsule.known_by() is 'The session''s setting capsule.known_by, infinity when it is not set: views and functions show nothing that was recorded later.';
+
 create view capsule.current_events as
     select e.* from capsule.events e
-    where not exists (select from capsule.revisions r where r.topic = e.topic and r.event_id = e.event_id and r.revision > e.revision);
-comment on view capsule.current_events is 'Events without the revisions that a newer one replaced. Columns as in capsule.events.';
+    where e.event_time <= capsule.as_of() and e.recorded_at <= capsule.known_by()
+      and not exists (select from capsule.revisions r where r.topic = e.topic and r.event_id = e.event_id and r.revision > e.revision
+                                                        and r.recorded_at <= capsule.known_by());
+comment on view capsule.current_events is 'Events without the revisions that a newer one replaced. Columns as in capsule.events. SET capsule.as_of and capsule.known_by to see it as it was.';
 
 create view capsule.nodes as
     select n.rim_node_id, split_part(n.rim_node_id, ':', 2) as node_type, split_part(n.rim_node_id, ':', 3) as namespace,
            split_part(n.rim_node_id, ':', 4) as local_id, array_agg(n.topic order by n.topic) as topics,
            min(n.first_recorded_at) as first_recorded_at
-    from capsule.node_topics n group by n.rim_node_id;
-comment on view capsule.nodes is 'Every node that has an event.';
+    from capsule.node_topics n where n.first_recorded_at <= capsule.known_by() group by n.rim_node_id;
+comment on view capsule.nodes is 'Every node that has an event, as far as SET capsule.known_by lets it be known.';
 comment on column capsule.nodes.rim_node_id is 'rim:{node_type}:{namespace}:{local_id}.';
 comment on column capsule.nodes.node_type is 'Part of rim_node_id.';
 comment on column capsule.nodes.namespace is 'Part of rim_node_id.';
@@ -63,17 +76,18 @@ comment on function capsule.state_of(text[], text, text, timestamptz, timestampt
 
 create function capsule.state_as_of(at timestamptz, known_by timestamptz default 'infinity')
 returns setof capsule.events language sql stable as $$
-    select * from capsule.state_of(null, null, null, at, known_by, 'infinity')
+    select * from capsule.state_of(null, null, null, least(at, capsule.as_of()), least(known_by, capsule.known_by()), 'infinity')
 $$;
-comment on function capsule.state_as_of(timestamptz, timestamptz) is 'The state of the world: per node and topic the newest event with event_time <= at, among what had been recorded by known_by.';
+comment on function capsule.state_as_of(timestamptz, timestamptz) is 'The state of the world: per node and topic the newest event with event_time <= at, among what had been recorded by known_by. The session''s capsule.as_of and capsule.known_by bound both.';
 
 create function capsule.node_history(node text, "from" timestamptz default '-infinity', "to" timestamptz default 'infinity')
 returns setof capsule.events language sql stable as $$
     select * from capsule.events e
     where e.rim_node_id = node and e.event_time >= "from" and e.event_time < "to"
+      and e.event_time <= capsule.as_of() and e.recorded_at <= capsule.known_by()
     order by e.event_time desc, e.recorded_at desc
 $$;
-comment on function capsule.node_history(text, timestamptz, timestamptz) is 'All that happened to a node in ["from", "to"), newest first, every revision.';
+comment on function capsule.node_history(text, timestamptz, timestamptz) is 'All that happened to a node in ["from", "to"), newest first, every revision. The session''s capsule.as_of and capsule.known_by bound it.';
 
 create function capsule.create_analyst(login name, password text default null, statement_timeout interval default '60 seconds')
 returns void language plpgsql set search_path = pg_catalog as $$
@@ -92,5 +106,19 @@ end
 $$;
 comment on function capsule.create_analyst(name, text, interval) is 'Make a login for an analyst: member of capsule_reader, read-only, with time limits in this database. To be called by somebody who may create roles. (A setting of a role counts only for the role that logs in, so the group role cannot carry them.)';
 
+create function capsule.create_auditor(login name, password text default null) returns void language plpgsql set search_path = pg_catalog as $$
+begin
+    execute format('create role %I login in role capsule_auditor', login);
+    if password is not null then
+        execute format('alter role %I password %L', login, password);
+    end if;
+    execute format('alter role %I in database %I set idle_in_transaction_session_timeout = %L', login, current_database(), '60s');
+    execute format('alter role %I in database %I set search_path = capsule, public', login, current_database());
+    execute format('alter role %I in database %I set jit = off', login, current_database());
+end
+$$;
+comment on function capsule.create_auditor(name, text) is 'Make a login for an auditor: member of capsule_auditor, who sees quarantined bytes and who read what, and may call capsule.freeze(). To be called by somebody who may create roles.';
+
 grant select on capsule.current_events, capsule.nodes to capsule_writer, capsule_reader, capsule_auditor;
 revoke execute on function capsule.create_analyst(name, text, interval) from public;
+revoke execute on function capsule.create_auditor(name, text) from public;

@@ -203,7 +203,18 @@ static void test_roles__can_do_what_they_must_and_nothing_else(void **state) {
         {"select * from capsule.rim_fast_path", true, true, true},
         {"select capsule.event_id('x')", true, true, true},
         {"select * from capsule.nodes", true, true, true},
-        {"select topic, reason, detail from capsule.quarantine", true, true, true},
+        {"select topic, reason, schema_id from capsule.quarantine", true, true, true},
+        {"select detail from capsule.quarantine", true, false, true},
+        {"select * from capsule.quarantine", true, false, true},
+        {"select * from capsule.reads", false, false, true},
+        {"select * from capsule.frozen", true, true, true},
+        {"insert into capsule.frozen (name, from_time, to_time, known_by, events, sha256) values ('x', now(), now(), now(), 1, '')", false, false, false},
+        {"delete from capsule.frozen", false, false, false},
+        {"create temporary table mine ()", true, false, false},
+        {"select lo_from_bytea(0, 'x')", false, false, false},
+        {"create table public.mine ()", false, false, false},
+        {"copy capsule.events to program 'true'", false, false, false},
+        {"select pg_read_file('PG_VERSION')", false, false, false},
         {"select raw from capsule.quarantine", true, false, true},
         {"select \"key\" from capsule.quarantine", true, false, true},
         {"select headers from capsule.quarantine", true, false, true},
@@ -236,6 +247,9 @@ static void test_roles__can_do_what_they_must_and_nothing_else(void **state) {
         as_role(f.conninfo, "capsule_reader", rows[i].sql, rows[i].reader ? "" : denied);
         as_role(f.conninfo, "capsule_auditor", rows[i].sql, rows[i].auditor ? "" : denied);
     }
+    as_role(f.conninfo, "capsule_writer", "select capsule.freeze('x')", denied);
+    as_role(f.conninfo, "capsule_reader", "select capsule.freeze('x')", denied);
+    as_role(f.conninfo, "capsule_auditor", "select capsule.freeze('x')", "55000"); /* may, but nothing is archived here */
     fixture_fini(&f);
 }
 

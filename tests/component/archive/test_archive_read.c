@@ -368,6 +368,40 @@ static void test_sql__state_as_of_is_the_model_s(void **state) {
     }
 }
 
+/* Two settings of the session, and current_events, the history and the state are as they were then. */
+static void test_sql__settings_of_the_session_make_the_views_travel(void **state) {
+    (void)state;
+    static const char fold[] = "select count(*) * 1000000000000 + coalesce(sum((extract(epoch from recorded_at) * 1000000)::bigint % 1000003), 0) from";
+    for (int i = 0; i < 40; i++) {
+        const struct event *world[COUNT_OF(nodes) * TOPICS];
+        struct event_query q;
+        char at[BF_TIME_TEXT_LEN + 1], by[BF_TIME_TEXT_LEN + 1], conninfo[1400], sql[512];
+        int64_t as_of_us = T0 + below(365 * DAY_US);
+        long long current = 0, history = 0, states = 0;
+        event_query_init(&q);
+        q.known_by_us = m.all[below(EVENTS)].recorded_at_us;
+        for (int k = 0; k < EVENTS; k++) {
+            const struct event *ev = &m.all[k];
+            long long one = 1000000000000 + ev->recorded_at_us % 1000003;
+            if (ev->event_time_us > as_of_us || ev->recorded_at_us > q.known_by_us)
+                continue;
+            current += replaced(ev, q.known_by_us) ? 0 : one;
+            history += bf_slice_eq(ev->node_id, bf_slice_str(nodes[i % 8])) ? one : 0;
+        }
+        for (size_t k = expected_world(&q, as_of_us, INT64_MAX, world); k-- > 0;)
+            states += 1000000000000 + world[k]->recorded_at_us % 1000003;
+        bf_time_format(at, as_of_us);
+        bf_time_format(by, q.known_by_us);
+        snprintf(conninfo, sizeof conninfo, "%s options='-c capsule.as_of=%s -c capsule.known_by=%s'", m.f.conninfo, at, by);
+        snprintf(sql, sizeof sql, "%s capsule.current_events", fold);
+        assert_int_equal(test_pg_number(conninfo, sql), current);
+        snprintf(sql, sizeof sql, "%s capsule.node_history('%s')", fold, nodes[i % 8]);
+        assert_int_equal(test_pg_number(conninfo, sql), history);
+        snprintf(sql, sizeof sql, "%s capsule.state_as_of('infinity')", fold);
+        assert_int_equal(test_pg_number(conninfo, sql), states);
+    }
+}
+
 /* ---- for a new hot store ---- */
 
 struct counted {
@@ -475,6 +509,7 @@ int main(void) {
         cmocka_unit_test(test_fetch__values_are_never_sql),
         cmocka_unit_test(test_world__as_of_and_known_by_as_the_model_says),
         cmocka_unit_test(test_sql__state_as_of_is_the_model_s),
+        cmocka_unit_test(test_sql__settings_of_the_session_make_the_views_travel),
         cmocka_unit_test(test_rebuild__ids_and_intervals_of_all_and_of_each_partition),
         cmocka_unit_test(test_rebuild__a_callback_that_fails_ends_it_and_the_connection_goes_on),
         cmocka_unit_test(test_partitions__each_stands_behind_its_last_offset),

@@ -2,6 +2,7 @@
 #include "cli.h"
 
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 
 static const struct cli_command commands[] = {
@@ -35,6 +36,28 @@ static void print_help(FILE *out) {
           "Exit codes: 0 ok, 1 the answer is no (not found, not well, incomplete), 2 usage, 3 settings, 4 a dependency is\n"
           "missing (the server does not answer), 5 local state is corrupt, 70 internal.\n",
           out);
+}
+
+/* The list of commands as a page for man(1) or docs/. */
+static int print_page(const char *question) {
+    static const struct bf_setting none[] = {CLI_OPTIONS_END};
+    char nothing, *text = NULL, *argv[] = {(char *)"butterfly", (char *)(uintptr_t)question, NULL}, **left;
+    size_t len = 0;
+    int left_count, exit_code = BF_EXIT_INTERNAL;
+    FILE *f = open_memstream(&text, &len);
+    struct bf_err err;
+    if (f == NULL)
+        return BF_EXIT_INTERNAL;
+    print_help(f);
+    if (fclose(f) == 0) {
+        const struct bf_settings_program program = {"butterfly", "COMMAND [options]", "Runs BUTTERFLY on one machine and asks it questions.", text,
+                                                    none, false};
+        enum bf_code code = bf_settings_load(&program, 2, argv, &nothing, &left, &left_count, &exit_code, &err);
+        if (code == BF_INVALID)
+            cli_error("%s", err.msg);
+    }
+    free(text);
+    return exit_code;
 }
 
 /* --check-config and --dump-config without a command: the options that all queries share. */
@@ -72,6 +95,8 @@ int main(int argc, char **argv) {
         print_help(stdout);
         return BF_EXIT_OK;
     }
+    if (strncmp(argv[1], "--help-", 7) == 0)
+        return print_page(argv[1]);
     if (argv[1][0] == '-')
         return run_common(argc, argv);
     bool help = strcmp(argv[1], "help") == 0;

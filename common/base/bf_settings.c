@@ -15,7 +15,7 @@ struct command_line {
     struct flag *flags;
     size_t flag_count;
     const char *config;
-    const char *question; /* help, version, check-config, dump-config; NULL: none */
+    const char *question; /* help (-man, -markdown), version, check-config, dump-config; NULL: none */
 };
 
 static const struct bf_setting *find_setting(const struct bf_setting *table, const char *key, size_t len) {
@@ -28,7 +28,7 @@ static const struct bf_setting *find_setting(const struct bf_setting *table, con
 }
 
 static bool is_question(const char *name, size_t len) {
-    static const char *const questions[] = {"help", "version", "check-config", "dump-config"};
+    static const char *const questions[] = {"help", "help-man", "help-markdown", "version", "check-config", "dump-config"};
     for (size_t i = 0; i < sizeof questions / sizeof questions[0]; i++) {
         if (strlen(questions[i]) == len && memcmp(questions[i], name, len) == 0) {
             return true;
@@ -231,6 +231,10 @@ static enum bf_code answer(const struct bf_settings_program *program, const char
     }
     if (strcmp(question, "help") == 0) {
         bf_settings_help(program, stdout);
+    } else if (strcmp(question, "help-man") == 0) {
+        bf_settings_man(program, stdout);
+    } else if (strcmp(question, "help-markdown") == 0) {
+        bf_settings_markdown(program, stdout);
     } else if (strcmp(question, "version") == 0) {
         printf("%s %s\n", program->name, BF_VERSION);
     } else if (strcmp(question, "dump-config") == 0) {
@@ -271,7 +275,7 @@ enum bf_code bf_settings_load(const struct bf_settings_program *program, int arg
     if (code != BF_OK) {
         goto done;
     }
-    bool alone = line.question != NULL && (strcmp(line.question, "help") == 0 || strcmp(line.question, "version") == 0);
+    bool alone = line.question != NULL && (strncmp(line.question, "help", 4) == 0 || strcmp(line.question, "version") == 0);
     *exit_code = BF_EXIT_SETTINGS;
     if (!alone && (code = apply_all(program, &line, seen, count, into, err)) != BF_OK) {
         goto done;

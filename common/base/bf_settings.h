@@ -45,7 +45,7 @@ struct bf_settings_program {
 };
 
 /* Fill `*into` from all sources. BF_OK: go on, and *argc_left/argv_left are the positional arguments (borrowed from argv).
- * BF_CANCELLED: --help, --version, --check-config or --dump-config was answered on stdout: leave with *exit_code.
+ * BF_CANCELLED: --help (-man, -markdown), --version, --check-config or --dump-config was answered on stdout: leave with *exit_code.
  * BF_INVALID: err names key and reason; leave with *exit_code (BF_EXIT_USAGE for the command line's form: unknown flag, missing
  * value, stray argument; BF_EXIT_SETTINGS for a value that is wrong wherever it came from). */
 BF_MUST_CHECK enum bf_code bf_settings_load(const struct bf_settings_program *program, int argc, char **argv, void *into,

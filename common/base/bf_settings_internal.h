@@ -12,6 +12,9 @@ void bf_setting_reset(const struct bf_setting *s, void *into);
 bool bf_setting_is_set(const struct bf_setting *s, const void *into); /* strings and lists: not NULL; others always */
 
 void bf_settings_help(const struct bf_settings_program *program, FILE *out);
+void bf_settings_man(const struct bf_settings_program *program, FILE *out);      /* a page for man(1) */
+void bf_settings_markdown(const struct bf_settings_program *program, FILE *out); /* a section for docs/ */
+const char *bf_setting_value_name(const struct bf_setting *s);                   /* "TEXT", "N" …; "" for a bool */
 void bf_settings_dump(const struct bf_settings_program *program, const void *into, FILE *out);
 /* CAPSULE_HTTP_PORT; dst has 128 bytes. */
 void bf_setting_env_name(const struct bf_settings_program *program, const struct bf_setting *s, char *dst);

@@ -171,7 +171,7 @@ void bf_setting_env_name(const struct bf_settings_program *program, const struct
     }
 }
 
-static const char *value_name(const struct bf_setting *s) {
+const char *bf_setting_value_name(const struct bf_setting *s) {
     switch (s->type) {
     case BF_SETTING_STRING:
     case BF_SETTING_LIST: return "TEXT";
@@ -186,7 +186,7 @@ static const char *value_name(const struct bf_setting *s) {
 
 static void describe_help(const struct bf_setting *s, FILE *out) {
     char left[96];
-    snprintf(left, sizeof left, "--%s%s%s", s->key, s->type == BF_SETTING_BOOL ? "" : " ", value_name(s));
+    snprintf(left, sizeof left, "--%s%s%s", s->key, s->type == BF_SETTING_BOOL ? "" : " ", bf_setting_value_name(s));
     fprintf(out, strlen(left) > 30 ? "  %s\n  %-30s " : "  %-30s %.0s", left, "");
     fprintf(out, "%s", s->help);
     if (s->unit != NULL) {
@@ -241,7 +241,7 @@ void bf_settings_help(const struct bf_settings_program *program, FILE *out) {
     fprintf(out, "  %-30s %s\n  %-30s %s\n  %-30s %s\n  %-30s %s\n  %-30s %s\n", "--config FILE",
             "Read `key = value` lines from FILE.", "--check-config", "Check all settings, then leave.", "--dump-config",
             "Print the settings in force, secrets masked, then leave.", "--version", "Print the version, then leave.",
-            "--help", "Print this, then leave.");
+            "--help", "Print this, then leave; --help-man: as a manual page, --help-markdown: for docs/.");
     if (program->epilogue != NULL) {
         fprintf(out, "\n%s\n", program->epilogue);
     }

@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <openssl/evp.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/random.h>
@@ -17,14 +18,42 @@ static void set_version(struct bf_uuid *id, uint8_t version) {
     id->b[8] = (uint8_t)((id->b[8] & 0x3f) | 0x80);
 }
 
-static uint64_t random_u64(void) {
-    uint64_t v;
+/* Random bytes are taken from the kernel in blocks, one for each thread. A child of fork() must not go on with its parent's. */
+#define RANDOM_WORDS 64
+
+static _Atomic unsigned forks;
+
+static void count_fork(void) {
+    atomic_fetch_add(&forks, 1);
+}
+
+static void watch_forks(void) {
+    bf_assert(pthread_atfork(NULL, NULL, count_fork) == 0);
+}
+
+static void fill_random(uint64_t words[RANDOM_WORDS]) {
     ssize_t n;
     do
-        n = getrandom(&v, sizeof(v), 0);
+        n = getrandom(words, RANDOM_WORDS * sizeof(words[0]), 0);
     while (n < 0 && errno == EINTR);
-    bf_assert(n == (ssize_t)sizeof(v));
-    return v;
+    bf_assert(n == (ssize_t)(RANDOM_WORDS * sizeof(words[0])));
+}
+
+static uint64_t random_u64(void) {
+    static pthread_once_t watched = PTHREAD_ONCE_INIT;
+    static _Thread_local struct {
+        uint64_t words[RANDOM_WORDS];
+        size_t left;
+        unsigned forks;
+    } block;
+    pthread_once(&watched, watch_forks);
+    unsigned now = atomic_load_explicit(&forks, memory_order_relaxed);
+    if (block.left == 0 || block.forks != now) {
+        fill_random(block.words);
+        block.left = RANDOM_WORDS;
+        block.forks = now;
+    }
+    return block.words[--block.left];
 }
 
 struct bf_uuid bf_uuid_v7(void) {

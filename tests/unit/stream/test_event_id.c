@@ -7,6 +7,8 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #define BYTES(literal) ((struct bf_slice){literal, sizeof(literal) - 1})
 #define NODE "rim:entity:finance:EURUSD"
@@ -146,6 +148,27 @@ static void test_uuid_v7__threads_share_one_order(void **state) {
     free(ids);
 }
 
+/* Random bytes are kept in blocks: a child must not go on with those of its parent. */
+static void test_uuid_v7__a_forked_child_draws_its_own(void **state) {
+    (void)state;
+    int ends[2];
+    struct bf_uuid ours, theirs;
+    (void)bf_uuid_v7(); /* there is a block to inherit */
+    assert_int_equal(pipe(ends), 0);
+    pid_t child = fork();
+    if (child == 0) {
+        struct bf_uuid id = bf_uuid_v7();
+        _exit(write(ends[1], &id, sizeof id) == (ssize_t)sizeof id ? 0 : 1);
+    }
+    assert_true(child > 0);
+    ours = bf_uuid_v7();
+    assert_int_equal(read(ends[0], &theirs, sizeof theirs), sizeof theirs);
+    assert_int_equal(waitpid(child, NULL, 0), child);
+    assert_memory_not_equal(ours.b + 8, theirs.b + 8, 8);
+    close(ends[0]);
+    close(ends[1]);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_event_id__of_a_text_that_is_no_uuid),
@@ -157,6 +180,7 @@ int main(void) {
         cmocka_unit_test(test_uuid_v7__has_its_clock_version_and_variant),
         cmocka_unit_test(test_uuid_v7__rises_within_a_millisecond),
         cmocka_unit_test(test_uuid_v7__threads_share_one_order),
+        cmocka_unit_test(test_uuid_v7__a_forked_child_draws_its_own),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -121,8 +121,7 @@ static enum bf_code get_state(void *ctx, json_t **payload, char id[BF_UUID_TEXT_
 }
 
 static void text_of(const json_t *object, const char *name, char dst[JUDGE_TEXT_MAX]) {
-    const char *text = json_string_value(json_object_get(object, name));
-    snprintf(dst, JUDGE_TEXT_MAX, "%s", text != NULL ? text : "");
+    judge_copy(dst, bf_slice_str(json_string_value(json_object_get(object, name))));
 }
 
 /* Every event of the page once, whatever its revisions, and not the reflex itself. */

@@ -34,7 +34,7 @@ static void fill_reflex(struct rejudging *w) {
     } texts[] = {{w->r.node_id, text_in(w->reflex, "rim_node_id")}, {w->r.trace_id, text_in(w->reflex, "trace_id")}, {w->r.rule, text_in(payload, "rule")},
                  {w->r.kind, text_in(payload, "kind")}, {w->r.severity, text_in(payload, "severity")}, {w->r.regime_to, text_in(payload, "regime_to")}};
 
-    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) snprintf(texts[i].dst, JUDGE_TEXT_MAX, "%s", texts[i].text);
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) judge_copy(texts[i].dst, bf_slice_str(texts[i].text));
     (void)bf_uuid_parse(bf_slice_str(text_in(w->reflex, "event_id")), &w->r.id);
     w->r.event_time_us = json_integer_value(json_object_get(payload, "event_time"));
 }

@@ -8,12 +8,21 @@
 #include <stdio.h>
 #include <string.h>
 
+void judge_copy(char dst[JUDGE_TEXT_MAX], struct bf_slice text) {
+    const char *s = text.data;
+    size_t n = text.len < JUDGE_TEXT_MAX ? text.len : JUDGE_TEXT_MAX - 1;
+
+    while (n < text.len && n > 0 && ((unsigned char)s[n] & 0xc0) == 0x80) n--;
+    if (n > 0) memcpy(dst, s, n);
+    dst[n] = '\0';
+}
+
 /* ---- does it fit? ---- */
 
 static bool holds(const struct text_list *list, struct bf_slice text, bool glob) {
     char copy[JUDGE_TEXT_MAX];
 
-    snprintf(copy, sizeof copy, "%.*s", (int)text.len, text.data != NULL ? (const char *)text.data : "");
+    judge_copy(copy, text);
     for (size_t i = 0; i < list->count; i++)
         if (glob ? fnmatch(list->items[i], copy, FNM_NOESCAPE) == 0 : strcmp(list->items[i], copy) == 0) return true;
     return list->count == 0;
@@ -72,12 +81,12 @@ static const json_t *below(const json_t *payload, const char *path) {
     return payload;
 }
 
-static void as_text(const json_t *v, char *dst, size_t bytes) {
+static void as_text(const json_t *v, char dst[JUDGE_TEXT_MAX]) {
     char number[40];
-    if (json_is_real(v)) snprintf(dst, bytes, "%.*s", (int)bf_double_format(number, json_real_value(v)), number);
-    else if (json_is_integer(v)) snprintf(dst, bytes, "%lld", (long long)json_integer_value(v));
-    else if (json_is_boolean(v)) snprintf(dst, bytes, "%s", json_is_true(v) ? "true" : "false");
-    else snprintf(dst, bytes, "%s", json_is_string(v) ? json_string_value(v) : "none");
+    if (json_is_real(v)) judge_copy(dst, (struct bf_slice){number, bf_double_format(number, json_real_value(v))});
+    else if (json_is_integer(v)) snprintf(dst, JUDGE_TEXT_MAX, "%lld", (long long)json_integer_value(v));
+    else if (json_is_boolean(v)) judge_copy(dst, bf_slice_str(json_is_true(v) ? "true" : "false"));
+    else judge_copy(dst, bf_slice_str(json_is_string(v) ? json_string_value(v) : "none"));
 }
 
 /* A field that is not there passes no test. */
@@ -86,7 +95,7 @@ static bool passes(const struct state_test *t, const json_t *v) {
     char text[JUDGE_TEXT_MAX];
 
     if (v == NULL || json_is_null(v)) return false;
-    as_text(v, text, sizeof text);
+    as_text(v, text);
     if (t->equals != NULL) return strcmp(t->equals, text) == 0;
     return json_is_number(v) && ((t->has_above && number >= t->above) || (t->has_below && number <= t->below));
 }
@@ -98,8 +107,8 @@ static enum bf_code test_state(const struct policy *p, const json_t *payload, st
     for (size_t i = 0; i < p->test_count && code == BF_OK && *pass; i++) {
         char name[JUDGE_TEXT_MAX], text[JUDGE_TEXT_MAX];
         const json_t *v = below(payload, p->tests[i].field);
-        snprintf(name, sizeof name, "state.%.200s", p->tests[i].field);
-        as_text(v, text, sizeof text);
+        snprintf(name, sizeof name, "state.%s", p->tests[i].field);
+        as_text(v, text);
         code = note(j, name, text, err);
         *pass = passes(&p->tests[i], v);
     }

@@ -18,6 +18,9 @@ struct reflex {
     char traceparent[56];
 };
 
+/* Copy what fits, never half a character (UTF-8); data NULL gives "". */
+void judge_copy(char dst[JUDGE_TEXT_MAX], struct bf_slice text);
+
 /* What only CAPSULE knows. The calls may say BF_AGAIN: then there is no judgement yet. */
 struct facts {
     int64_t known_by_us; /* when the reflex was recorded */

@@ -16,20 +16,16 @@ enum { FIELD_RULE, FIELD_KIND, FIELD_SEVERITY, FIELD_REGIME_TO, FIELDS };
 const char *const plato_fields[FIELDS] = {"rule", "kind", "severity", "regime_to"};
 const size_t plato_field_count = FIELDS;
 
-static void copy_text(char dst[JUDGE_TEXT_MAX], struct bf_slice s) {
-    snprintf(dst, JUDGE_TEXT_MAX, "%.*s", (int)(s.len < JUDGE_TEXT_MAX ? s.len : JUDGE_TEXT_MAX - 1), s.data != NULL ? (const char *)s.data : "");
-}
-
 static void fill_reflex(const struct bf_record *record, struct reflex *r) {
     char *const into[FIELDS] = {r->rule, r->kind, r->severity, r->regime_to};
 
     r->id = record->id;
     r->event_time_us = record->event_time_us;
-    copy_text(r->node_id, record->node_id);
-    copy_text(r->trace_id, record->trace_id);
+    judge_copy(r->node_id, record->node_id);
+    judge_copy(r->trace_id, record->trace_id);
     snprintf(r->traceparent, sizeof r->traceparent, "%.*s", (int)record->traceparent.len,
              record->traceparent.data != NULL ? (const char *)record->traceparent.data : "");
-    for (int i = 0; i < FIELDS; i++) copy_text(into[i], record->fields[i].kind == BF_AVRO_STRING ? record->fields[i].s : BF_SLICE_NONE);
+    for (int i = 0; i < FIELDS; i++) judge_copy(into[i], record->fields[i].kind == BF_AVRO_STRING ? record->fields[i].s : BF_SLICE_NONE);
 }
 
 static enum bf_code find_facts(struct plato *p, const struct reflex *r, struct facts *facts, struct bf_err *err) {

@@ -70,6 +70,7 @@ static enum bf_code read_test(const struct bf_place *p, struct state_test *t, st
     if (code == BF_OK) code = bf_place_number(p, "above", &t->above, &t->has_above, err);
     if (code == BF_OK) code = bf_place_number(p, "below", &t->below, &t->has_below, err);
     if (code != BF_OK) return code;
+    if (strlen(field) > POLICY_FIELD_MAX) return bf_fail(err, BF_INVALID, 0, "%s.field is longer than %d bytes", p->where, POLICY_FIELD_MAX);
     if ((equals != NULL) == (t->has_above || t->has_below)) return bf_fail(err, BF_INVALID, 0, "%s: give either 'equals' or 'above' and 'below'", p->where);
     t->field = strdup(field);
     t->equals = equals != NULL ? strdup(equals) : NULL;

@@ -9,7 +9,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { POLICIES_MAX = 128, POLICY_NAME_MAX = 64, POLICY_LIST_MAX = 16, POLICY_REASON_MAX = 300 };
+enum { POLICIES_MAX = 128, POLICY_NAME_MAX = 64, POLICY_LIST_MAX = 16, POLICY_REASON_MAX = 300, POLICY_FIELD_MAX = 200 };
 
 enum verdict { VERDICT_ALLOW, VERDICT_ESCALATE, VERDICT_DENY };
 const char *verdict_name(enum verdict v);

@@ -116,6 +116,27 @@ static void test_judge__without_facts_there_is_no_judgement(void **state) {
     policies_free(p);
 }
 
+static void test_judge__long_texts_are_cut_between_characters(void **state) {
+    (void)state;
+    struct policies *p = load();
+    char status[400] = "{\"status\":\"a";
+    for (int i = 0; i < 150; i++) strcat(status, "é");
+    strcat(status, "\"}");
+    struct known k = {.state = status};
+    const struct facts facts = {.state = get_state, .earlier = get_earlier, .ctx = &k};
+    struct reflex r = a_reflex("x", "threshold", "warning", "");
+    struct judgement j;
+    struct bf_err err = {0};
+    assert_int_equal(judge(p, &r, &facts, &j, &err), BF_OK); /* half a character would be no valid text */
+    assert_int_equal(json_string_length(json_object_get(j.evidence, "state.status")), 255);
+    judgement_fini(&j);
+    char dst[JUDGE_TEXT_MAX], text[JUDGE_TEXT_MAX + 1] = "";
+    for (int i = 0; i < JUDGE_TEXT_MAX / 2; i++) strcat(text, "é");
+    judge_copy(dst, bf_slice_str(text));
+    assert_int_equal(strlen(dst), JUDGE_TEXT_MAX - 2);
+    policies_free(p);
+}
+
 static void test_decision__the_same_facts_give_the_same_bytes(void **state) {
     (void)state;
     struct bf_topics *topics = NULL;
@@ -154,6 +175,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_judge__the_first_policy_that_fits_decides),
         cmocka_unit_test(test_judge__without_facts_there_is_no_judgement),
+        cmocka_unit_test(test_judge__long_texts_are_cut_between_characters),
         cmocka_unit_test(test_decision__the_same_facts_give_the_same_bytes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -125,7 +125,8 @@ int bf_producer_poll(struct bf_producer *p, int timeout_ms);
 /* Wait until the queue is empty; BF_AGAIN when it is not by then. */
 BF_MUST_CHECK enum bf_code bf_producer_flush(struct bf_producer *p, int timeout_ms, struct bf_err *err);
 size_t bf_producer_queued(const struct bf_producer *p);
-/* Make the topic's metadata known (and let an auto-creating broker create it); BF_AGAIN on timeout. */
+/* Make the topic's metadata known (and let an auto-creating broker create it), and wait until its leaders have it: without that the first message
+ * to a new topic may be lost, which is then reported as not delivered. BF_AGAIN on timeout. */
 BF_MUST_CHECK enum bf_code bf_producer_warm(struct bf_producer *p, const char *topic, int timeout_ms, struct bf_err *err);
 /* The cluster's id; the caller frees *out. */
 BF_MUST_CHECK enum bf_code bf_producer_cluster_id(struct bf_producer *p, int timeout_ms, char **out, struct bf_err *err);

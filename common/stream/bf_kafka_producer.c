@@ -40,6 +40,8 @@ static void on_delivery(rd_kafka_t *rk, const rd_kafka_message_t *rkm, void *opa
     if (p->delivered == NULL) return;
     if (rkm->err != RD_KAFKA_RESP_ERR_NO_ERROR) {
         code = bf_rd_fail(&err, rkm->err, "not delivered to %s", rkm->rkt != NULL ? rd_kafka_topic_name(rkm->rkt) : "?");
+    } else if (rkm->offset < 0) { /* librdkafka takes DUPLICATE_SEQUENCE_NUMBER for success; it may stand for a message that overtook this one */
+        code = bf_rd_fail(&err, RD_KAFKA_RESP_ERR_DUPLICATE_SEQUENCE_NUMBER, "it is not known where");
     }
     p->delivered(p->ctx, rkm->_private, code, &err, rkm->partition, rkm->offset);
 }
@@ -213,6 +215,20 @@ enum bf_code bf_producer_cluster_id(struct bf_producer *p, int timeout_ms, char 
     return *out != NULL ? BF_OK : bf_fail(err, BF_NOMEM, 0, "no memory for a cluster id");
 }
 
+/* Do the leaders of all partitions have them? A topic's metadata may be there before its logs are, and a first message that is refused then and overtaken by
+ * the second is lost: a broker takes any first sequence number, and calls the retried one a duplicate. */
+static rd_kafka_resp_err_t ask_leaders(struct bf_producer *p, const struct rd_kafka_metadata_topic *topic, int timeout_ms) {
+    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(topic->partition_cnt);
+
+    for (int i = 0; i < topic->partition_cnt; i++) {
+        rd_kafka_topic_partition_list_add(list, topic->topic, topic->partitions[i].id)->offset = RD_KAFKA_OFFSET_END;
+    }
+    rd_kafka_resp_err_t native = rd_kafka_offsets_for_times(p->rk, list, timeout_ms);
+    for (int i = 0; i < list->cnt && native == RD_KAFKA_RESP_ERR_NO_ERROR; i++) native = list->elems[i].err;
+    rd_kafka_topic_partition_list_destroy(list);
+    return native;
+}
+
 enum bf_code bf_producer_warm(struct bf_producer *p, const char *topic, int timeout_ms, struct bf_err *err) {
     rd_kafka_topic_t *handle = NULL;
     rd_kafka_resp_err_t native;
@@ -226,9 +242,10 @@ enum bf_code bf_producer_warm(struct bf_producer *p, const char *topic, int time
         native = rd_kafka_metadata(p->rk, 0, handle, &md, left_ms > 1 ? (int)left_ms : 1);
         if (native == RD_KAFKA_RESP_ERR_NO_ERROR) {
             bool known = md->topic_cnt == 1 && md->topics[0].err == RD_KAFKA_RESP_ERR_NO_ERROR && md->topics[0].partition_cnt > 0;
-            native = md->topic_cnt == 1 ? md->topics[0].err : RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC;
+            native = !known ? (md->topic_cnt == 1 ? md->topics[0].err : RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC)
+                            : ask_leaders(p, &md->topics[0], left_ms > 1 ? (int)left_ms : 1);
             rd_kafka_metadata_destroy(md);
-            if (known) return BF_OK;
+            if (known && native == RD_KAFKA_RESP_ERR_NO_ERROR) return BF_OK;
         }
         if (bf_rd_code(native) != BF_AGAIN && native != RD_KAFKA_RESP_ERR_NO_ERROR) break;
         if (bf_time_monotonic_us() + WARM_STEP_MS * 1000 >= deadline_us) break;

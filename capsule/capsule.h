@@ -38,6 +38,7 @@ struct refusal {
 };
 
 struct ingest;
+struct redrive;
 struct archiver;
 struct reads;
 struct dlq;
@@ -53,6 +54,7 @@ struct capsule {
     struct bf_metrics *metrics;
     struct bf_consumer *consumer; /* owned by ingest; watermarks may be read from any thread */
     struct ingest *ingest;
+    struct redrive *redrive;
     struct archiver *archiver;
     struct dlq *dlq;
     struct replays *replays;

@@ -19,9 +19,11 @@
 #include "headers_pack.h"
 #include "log_proof.h"
 #include "recover.h"
+#include "redrive.h"
 #include "schema_source.h"
 
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -30,6 +32,7 @@
 #define BLOCK_MOST_MS 5000
 #define SYNC_EVERY_US INT64_C(1000000)
 #define REVOKE_FLUSH_MS 10000
+#define REDRIVE_HEADERS_MAX 256
 #define CUT_RETRY_MS 500
 #define REBUILD_RETRY_MS 1000
 #define SHORT_BELIEVED_US INT64_C(5000000)
@@ -74,6 +77,8 @@ struct ingest {
     struct ingest_partition *parts;
     size_t part_count;
     struct evictor evictor;
+    struct bf_header redrive_headers[REDRIVE_HEADERS_MAX];
+    struct bf_buf redrive_names;
     struct bf_series *e2e;
     bool full, committing, dirty;
     bool gaps_pending; /* the batch holds intervals though perhaps no record */
@@ -478,6 +483,61 @@ static void take_refusal(struct ingest *in) {
         fatal(in, "hot_store_failed", &err, BF_EXIT_STATE);
 }
 
+/* ---- quarantined records that somebody wants taken in ---- */
+
+/* The record as it came from Kafka; names of headers live in in->redrive_names. */
+static void message_of(struct ingest *in, const struct poison *p, const char *topic, struct bf_message *msg) {
+    size_t at = 0, n = 0, starts[REDRIVE_HEADERS_MAX];
+    struct bf_slice name, value;
+    bf_buf_clear(&in->redrive_names);
+    while (n < REDRIVE_HEADERS_MAX && headers_next(p->headers, &at, &name, &value)) {
+        starts[n] = in->redrive_names.len;
+        bf_buf_append(&in->redrive_names, name.data, name.len);
+        bf_buf_putc(&in->redrive_names, '\0');
+        in->redrive_headers[n++].value = value;
+    }
+    for (size_t i = 0; i < n; i++)
+        in->redrive_headers[i].name = in->redrive_names.failed ? "" : in->redrive_names.data + starts[i];
+    *msg = (struct bf_message){.topic = topic, .partition = p->partition, .offset = p->offset, .timestamp_ms = p->kafka_time_us / 1000,
+                               .key = p->key, .value = p->value, .headers = in->redrive_headers, .header_count = n};
+}
+
+static enum bf_code open_again(void *ctx, const struct poison *p, const struct event **ev, const struct poison **why, struct bf_err *err) {
+    struct ingest *in = ctx;
+    struct bf_message msg;
+    char topic[BF_TOPIC_MAX + 1];
+    snprintf(topic, sizeof topic, "%.*s", (int)p->topic.len, (const char *)p->topic.data);
+    struct ingest_partition *part = find_part(in, topic, p->partition);
+    if (!part)
+        return bf_fail(err, BF_NOT_FOUND, 0, "%s/%d is not held here", topic, p->partition);
+    message_of(in, p, in->topics[part->topic].name, &msg);
+    enum bf_code code = envelope_open(&in->envelope, in->topics[part->topic].way, &msg, err);
+    *ev = &in->envelope.ev;
+    *why = &in->envelope.poison;
+    return code;
+}
+
+static void count_redriven(void *ctx, const struct poison *p, const struct redrive_outcome *o) {
+    static const char *const labels[] = {[REDRIVE_STORED] = "stored", [REDRIVE_REVISION] = "revision", [REDRIVE_DUPLICATE] = "duplicate"};
+    struct ingest *in = ctx;
+    char topic[BF_TOPIC_MAX + 1];
+    snprintf(topic, sizeof topic, "%.*s", (int)p->topic.len, (const char *)p->topic.data);
+    bool taken = o->kind >= REDRIVE_STORED && o->kind <= REDRIVE_DUPLICATE;
+    bf_log(BF_LOG_INFO, "redrive", "topic=%s partition=%d offset=%lld taken=%d", topic, p->partition, (long long)p->offset, taken);
+    if (taken)
+        bf_series_add(bf_metrics_series(in->c->metrics, M_RECORDS, topic, labels[o->kind], NULL), 1);
+}
+
+/* Nothing may be in hand: a redrive is a commit of its own. */
+static void take_redrive(struct ingest *in) {
+    struct bf_err err;
+    const struct redrive_calls calls = {open_again, count_redriven, in};
+    if (in->row_count > 0 || in->gaps_pending || !in->c->redrive)
+        return;
+    if (redrive_step(in->c->redrive, in->c->hot, &calls, &err) != BF_OK)
+        fatal(in, "redrive_failed", &err, BF_EXIT_STATE);
+}
+
 /* Between batches: eviction, syncing, fences. */
 static void housekeeping(struct ingest *in) {
     struct bf_err err;
@@ -485,6 +545,7 @@ static void housekeeping(struct ingest *in) {
     enum evictor_pressure pressure = evictor_step(&in->evictor, in->c, in->full);
     set_paused(in, in->full || pressure == EVICTOR_FULL);
     take_refusal(in);
+    take_redrive(in);
     if (in->dirty && now - in->synced_us > SYNC_EVERY_US) {
         if (hot_sync(in->c->hot, &err) != BF_OK)
             fatal(in, "hot_sync_failed", &err, BF_EXIT_STATE);
@@ -586,6 +647,7 @@ enum bf_code ingest_start(struct capsule *c, struct ingest **out, struct bf_err 
     if (!in)
         return bf_fail(err, BF_NOMEM, 0, "no memory for ingest");
     in->c = c;
+    bf_buf_init(&in->redrive_names, 1u << 20);
     enum bf_code code = open_parts(in, err);
     if (code == BF_OK && pthread_create(&in->thread, NULL, run, in) != 0)
         code = bf_fail(err, BF_NOMEM, 0, "the ingest thread did not start");
@@ -611,6 +673,7 @@ void ingest_free(struct ingest *in) {
     bf_consumer_close(in->c->consumer); /* calls revoked() on this thread: the thread above is gone */
     in->c->consumer = NULL;
     hot_batch_free(in->batch);
+    bf_buf_fini(&in->redrive_names);
     envelope_fini(&in->envelope);
     schema_source_free(in->schemas);
     archive_close(in->archive);

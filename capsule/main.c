@@ -11,6 +11,7 @@
 #include "ingest.h"
 #include "reads.h"
 #include "recover.h"
+#include "redrive.h"
 #include "replays.h"
 #include "settings.h"
 
@@ -169,6 +170,8 @@ static enum bf_code start_loops(struct capsule *c, struct api **api, struct bf_e
     if (code == BF_OK)
         code = archiver_start(c, &c->archiver, err);
     if (code == BF_OK)
+        code = redrive_new(&c->redrive, err);
+    if (code == BF_OK)
         code = ingest_start(c, &c->ingest, err);
     if (code == BF_OK)
         code = replays_start(c, &c->replays, err);
@@ -201,6 +204,7 @@ static void stop_loops(struct capsule *c, struct api *api) {
     reads_close(c->reads, LAST_READS_MS);
     c->reads = NULL;
     ingest_free(c->ingest);
+    redrive_free(c->redrive);
     store_close(c->store);
     schema_cache_free(c->schemas);
     hot_close(c->hot);

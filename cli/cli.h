@@ -70,6 +70,7 @@ bool cli_load(const struct bf_settings_program *program, int argc, char **argv, 
 /* ---- talking to the server ---- */
 
 struct cli_client {
+    bool post; /* POST in place of GET */
     struct bf_http_client *http;
     struct bf_buf base, url, answer; /* base: "http://host:port" */
     bool has_query;

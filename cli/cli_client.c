@@ -218,7 +218,7 @@ int cli_get(struct cli_client *c) {
         return BF_EXIT_USAGE;
     }
     bf_buf_clear(&c->answer);
-    enum bf_code code = bf_http_call(c->http, "GET", c->url.data, NULL, BF_SLICE_NONE, &c->status, &c->answer, &err);
+    enum bf_code code = bf_http_call(c->http, c->post ? "POST" : "GET", c->url.data, NULL, BF_SLICE_NONE, &c->status, &c->answer, &err);
     if (code != BF_OK) {
         cli_error("the server at %.*s does not answer: %s", (int)c->base.len, c->base.data, err.msg);
         return cli_exit_of(code);

@@ -44,6 +44,7 @@ struct listing {
     const char *path;
     int positional_max;
     void (*print)(const json_t *answer, bool one);
+    bool post;
 };
 
 static int run(const struct listing *l, int argc, char **argv, int *left_count, char ***left, struct query *q) {
@@ -53,6 +54,7 @@ static int run(const struct listing *l, int argc, char **argv, int *left_count, 
     if (!cli_load(l->program, argc, argv, 0, l->positional_max, q, left, left_count, &exit_code) ||
         (exit_code = cli_client_open(&c, &q->common)) != BF_EXIT_OK)
         goto done;
+    c.post = l->post;
     cli_path(&c, l->path);
     if (*left_count == 1)
         cli_segment(&c, (*left)[0]);
@@ -91,7 +93,7 @@ static void print_topics(const json_t *answer, bool one) {
 
 int cli_topics(const struct cli_command *cmd, int argc, char **argv) {
     (void)cmd;
-    static const struct listing l = {&topics_program, "/v1/topics", 1, print_topics};
+    static const struct listing l = {&topics_program, "/v1/topics", 1, print_topics, false};
     struct query q = {0};
     char **left;
     int left_count = 0;
@@ -116,7 +118,7 @@ static void print_lag(const json_t *answer, bool one) {
 
 int cli_lag(const struct cli_command *cmd, int argc, char **argv) {
     (void)cmd;
-    static const struct listing l = {&lag_program, "/v1/lag", 0, print_lag};
+    static const struct listing l = {&lag_program, "/v1/lag", 0, print_lag, false};
     struct query q = {0};
     char **left;
     int left_count = 0;
@@ -161,7 +163,7 @@ static void print_coverage(const json_t *answer, bool one) {
 
 int cli_coverage(const struct cli_command *cmd, int argc, char **argv) {
     (void)cmd;
-    static const struct listing l = {&coverage_program, "/v1/coverage", 0, print_coverage};
+    static const struct listing l = {&coverage_program, "/v1/coverage", 0, print_coverage, false};
     struct query q = {0};
     char **left;
     int left_count = 0;
@@ -195,16 +197,41 @@ static void print_quarantine(const json_t *answer, bool one) {
         fprintf(stderr, "more: --cursor %s\n", cli_str(answer, "next"));
 }
 
+static const struct bf_setting redrive_table[] = {
+    CLI_OPTION_ROWS(struct query),
+    PARAM(0, "topic", "Only of this topic"),
+    PARAM(1, "partition", "Only of this partition; needs --topic"),
+    PARAM(2, "offset", "Only this offset; needs --partition"),
+    PARAM(3, "reason", "Only these: avro, framing, schema, node_id, utf8, limit or refused"),
+    PARAM(4, "schema-id", "Only of this schema id"),
+    PARAM(5, "dry-run", "true: only say what would become of each"),
+    PARAM(6, "limit", "At most so many"),
+    CLI_OPTIONS_END,
+};
+static const struct bf_settings_program redrive_program = {
+    "butterfly", "quarantine redrive [options]", "Takes quarantined records in after all, with their original coordinates, as far as they can be read now.", NULL,
+    redrive_table, true};
+
+static void print_redrive(const json_t *answer, bool one) {
+    static const struct cli_column columns[] = {{"TOPIC", false},   {"PARTITION", true}, {"OFFSET", true}, {"OUTCOME", false},
+                                                {"EVENT", false},   {"REVISION", true},  {"DETAIL", false}};
+    static const char *const keys[] = {"topic", "partition", "offset", "outcome", "event_id", "revision", "detail"};
+    (void)one;
+    print_rows(json_object_get(answer, "results"), columns, keys, 7);
+    fprintf(stderr, "%lld of %lld %s%s\n", (long long)cli_int(answer, "redriven", 0), (long long)cli_int(answer, "found", 0),
+            json_is_true(json_object_get(answer, "dry_run")) ? "could be taken in" : "were taken in",
+            json_is_true(json_object_get(answer, "more")) ? "; there are more" : "");
+}
+
 int cli_quarantine(const struct cli_command *cmd, int argc, char **argv) {
     (void)cmd;
-    static const struct listing l = {&quarantine_program, "/v1/quarantine", 0, print_quarantine};
+    static const struct listing l = {&quarantine_program, "/v1/quarantine", 0, print_quarantine, false};
+    static const struct listing redrive = {&redrive_program, "/v1/quarantine", 1, print_redrive, true};
     struct query q = {0};
     char **left;
     int left_count = 0;
     for (int i = 1; i < argc; i++) /* a word without dashes can only be the action */
-        if (strcmp(argv[i], "redrive") == 0) {
-            cli_error("this server does not offer redrive yet; the records stay in quarantine, whole");
-            return BF_EXIT_FAILED;
-        }
+        if (strcmp(argv[i], "redrive") == 0)
+            return run(&redrive, argc, argv, &left_count, &left, &q);
     return run(&l, argc, argv, &left_count, &left, &q);
 }

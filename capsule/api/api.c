@@ -39,6 +39,8 @@ static const struct bf_http_route routes[] = {
     {"GET", "/v1/quarantine", api_get_quarantine, PARAMS("topic", "reason", "schema_id", "redriven", "known_by", "limit", "cursor"), 0},
     {"GET", "/v1/quarantine/{topic}/{partition}/{offset}", api_get_poison, no_params, 0},
     {"GET", "/v1/quarantine/{topic}/{partition}/{offset}/raw", api_get_poison_raw, PARAMS("part"), 0},
+    {"POST", "/v1/quarantine/redrive", api_post_redrive,
+     PARAMS("topic", "partition", "offset", "reason", "schema_id", "dry_run", "limit"), 0},
     {"GET", "/v1/reads", api_get_reads, PARAMS("from", "to", "who", "limit", "cursor"), 0},
     {"GET", "/v1/schemas/{id}", api_get_schema, no_params, 0},
     {"GET", "/v1/status", api_get_status, no_params, 0},

@@ -169,6 +169,7 @@ bf_http_handler api_get_topics, api_get_topic, api_get_lag;               /* api
 bf_http_handler api_get_reads;                                            /* api_reads.c */
 bf_http_handler api_get_coverage;                                         /* api_coverage.c */
 bf_http_handler api_get_quarantine, api_get_poison, api_get_poison_raw;   /* api_quarantine.c */
+bf_http_handler api_post_redrive;                                            /* api_redrive.c */
 bf_http_handler api_get_schema, api_get_status, api_get_livez, api_get_readyz, api_get_metrics, api_get_openapi; /* api_status.c */
 
 #endif

@@ -253,6 +253,34 @@ static void coverage_params(struct params *p, const struct interval *iv, size_t 
     MERGED(PG_TEXT_ARRAY, params_array_text, bf_slice_str(disposition_name(iv[i].disposition)));
 }
 
+static int64_t recorded_at_of(const struct hot_chunk *chunk, const struct interval *iv) {
+    for (size_t i = 0; i < chunk->event_count; i++)
+        if (chunk->events[i].offset == iv->from && chunk->events[i].partition == iv->partition && bf_slice_eq(chunk->events[i].topic, iv->topic))
+            return chunk->events[i].recorded_at_us;
+    for (size_t i = 0; i < chunk->duplicate_count; i++)
+        if (chunk->duplicates[i].offset == iv->from && chunk->duplicates[i].partition == iv->partition &&
+            bf_slice_eq(chunk->duplicates[i].topic, iv->topic))
+            return chunk->duplicates[i].recorded_at_us;
+    return chunk->through_us;
+}
+
+/* One by one: there are few, and each changes what is there. */
+static enum bf_code put_redriven(struct write *w, struct bf_err *err) {
+    struct params *p = &w->a->params;
+    enum bf_code code = BF_OK;
+    for (size_t i = 0; code == BF_OK && i < w->chunk->redriven_count; i++) {
+        const struct interval *iv = &w->chunk->redriven[i];
+        params_clear(p);
+        params_text(p, iv->topic);
+        params_int4(p, iv->partition);
+        params_int8(p, iv->from);
+        params_text(p, bf_slice_str(disposition_name(iv->disposition)));
+        params_time(p, recorded_at_of(w->chunk, iv));
+        code = archive_exec(w->a, "select capsule.mark_redriven($1, $2, $3, $4, $5)", "marking redriven records", NULL, err);
+    }
+    return code;
+}
+
 static enum bf_code put_coverage(struct write *w, struct bf_err *err) {
     size_t n = w->chunk->interval_count;
     if (n == 0)
@@ -300,7 +328,7 @@ static enum bf_code put_rows(struct write *w, struct bf_err *err) {
 
 static enum bf_code put_books(struct write *w, struct bf_err *err) {
     enum bf_code code = archive_nodes_put(w->a, w->chunk->events, w->chunk->event_count, err);
-    if (code == BF_OK && (code = put_coverage(w, err)) == BF_OK)
+    if (code == BF_OK && (code = put_coverage(w, err)) == BF_OK && (code = put_redriven(w, err)) == BF_OK)
         code = put_through(w, err);
     return beside_events(code, err);
 }

@@ -84,6 +84,15 @@ BF_MUST_CHECK enum bf_code hot_cut_partition(struct hot *h, struct bf_slice topi
  * Something else or nothing is there: BF_OK, nothing changes. */
 BF_MUST_CHECK enum bf_code hot_refuse(struct hot *h, int64_t recorded_at_us, const char *detail, struct bf_err *err);
 
+/* A quarantined record (quarantined at poison_us; hot or evicted) is taken in after all: ev has its original coordinates; id and content decide between
+ * an event, a revision and a duplicate, as in a commit. BF_EXISTS: the ledger does not call it quarantined (any more). */
+struct hot_redriven {
+    enum disposition disposition;
+    uint32_t revision;
+    int64_t recorded_at_us;
+};
+BF_MUST_CHECK enum bf_code hot_redrive(struct hot *h, const struct event *ev, int64_t poison_us, struct hot_redriven *result, struct bf_err *err);
+
 /* Rebuild and takeover: ids, nodes and ledger that the archive knows, in any order; one transaction per call. Idempotent. */
 struct hot_known_id {
     struct bf_slice topic, node_id;
@@ -198,6 +207,8 @@ struct hot_chunk {
     size_t poison_count;
     struct interval *intervals; /* ledger entries of these commits, per partition in order */
     size_t interval_count;
+    struct interval *redriven; /* single offsets that are in quarantine no more */
+    size_t redriven_count;
     struct hot_chunk_partition {
         struct bf_slice topic;
         int32_t partition;

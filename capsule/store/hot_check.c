@@ -95,7 +95,9 @@ static enum bf_code check_record(struct check *c, int64_t at, struct bf_slice re
     struct record_peek peek;
     if (!record_peek(record, &peek) || hot_topic_name(c->h, peek.topic_no).data == NULL)
         return FAIL(c, "the record at %lld has no head", (long long)at);
-    enum bf_code code = check_run(c, &peek, at);
+    struct poison p;
+    bool left_run = peek.type == RECORD_POISON && record_poison_get(record, &p) && p.redriven_at_us != 0; /* its offset is another record's now */
+    enum bf_code code = left_run ? BF_OK : check_run(c, &peek, at);
     if (code != BF_OK)
         return code;
     switch (peek.type) {

@@ -117,8 +117,9 @@ static bool make_room(struct hot_chunk *chunk, const struct commit_row *total) {
     chunk->poisons = arena_alloc(&chunk->arena, total->poisons * sizeof *chunk->poisons);
     chunk->partitions = arena_alloc(&chunk->arena, total->partitions * sizeof *chunk->partitions);
     chunk->intervals = arena_alloc(&chunk->arena, total->intervals * sizeof *chunk->intervals);
+    chunk->redriven = arena_alloc(&chunk->arena, total->intervals * sizeof *chunk->redriven);
     return chunk->events != NULL && chunk->duplicates != NULL && chunk->poisons != NULL && chunk->partitions != NULL &&
-           chunk->intervals != NULL;
+           chunk->intervals != NULL && chunk->redriven != NULL;
 }
 
 /* ---- filling it ---- */
@@ -139,6 +140,11 @@ static void take_partition(struct hot *h, struct hot_chunk *chunk, const struct 
 
 static void take_interval(struct hot *h, struct hot_chunk *chunk, const struct commit_interval *from) {
     struct bf_slice topic = hot_topic_name(h, from->topic_no);
+    if (from->flags & COMMIT_INTERVAL_REDRIVEN) {
+        chunk->redriven[chunk->redriven_count++] =
+            (struct interval){topic, from->partition, from->from, from->to, (enum disposition)from->disposition};
+        return;
+    }
     for (size_t i = chunk->interval_count; i-- > 0;) {
         struct interval *iv = &chunk->intervals[i];
         if (iv->topic.data != topic.data || iv->partition != from->partition)

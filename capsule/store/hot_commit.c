@@ -67,7 +67,7 @@ static enum bf_code scratch_room(struct hot_batch *b, struct bf_err *err) {
     return ok ? BF_OK : bf_fail(err, BF_NOMEM, 0, "no memory to commit %zu records", b->item_count);
 }
 
-static int64_t first_recorded_at(struct hot *h) {
+int64_t hot_next_recorded_at(struct hot *h) {
     int64_t at = bf_time_now_us(), reserved = atomic_load(&h->reserved_us);
     if (at <= h->last_us)
         at = h->last_us + 1;
@@ -92,7 +92,7 @@ static enum bf_code arrange(struct commit *c, struct bf_err *err) {
     for (size_t i = 0; i < b->item_count; i++)
         b->order[next[b->items[i].slot]++] = (uint32_t)i;
     free(next);
-    c->first_us = c->commit_us = first_recorded_at(c->h);
+    c->first_us = c->commit_us = hot_next_recorded_at(c->h);
     for (size_t i = 0; i < b->item_count; i++) {
         struct item *item = &b->items[b->order[i]];
         item->revision = 0;

@@ -13,6 +13,7 @@ struct eviction {
     int64_t through_us;
     size_t max, count;
     int64_t last_us;    /* the newest record that goes */
+    bool any_redriven;  /* then runs of a partition need not be old first */
     bool all;           /* nothing at or below through_us is left */
     struct hot_key *of; /* (topic, partition) of what goes */
     size_t of_count, of_capacity;
@@ -71,9 +72,10 @@ static int evict_runs(struct eviction *e, const struct hot_key *prefix) {
     while (rc == MDB_SUCCESS && key_has_prefix(&key, prefix)) {
         struct run_row run;
         memcpy(&run, value.mv_data, sizeof run);
-        if (run.last_us > e->last_us)
+        bool stays = run.last_us > e->last_us;
+        if (stays && !e->any_redriven)
             break;
-        rc = mdb_cursor_del(cur, 0);
+        rc = stays ? MDB_SUCCESS : mdb_cursor_del(cur, 0);
         if (rc == MDB_SUCCESS)
             rc = mdb_cursor_get(cur, &key, &value, MDB_NEXT);
     }
@@ -115,7 +117,8 @@ static int evict_all(struct eviction *e) {
 }
 
 static enum bf_code evict_step(struct hot *h, int64_t through_us, size_t max, size_t *count, struct bf_err *err) {
-    struct eviction e = {.f = {.h = h}, .through_us = through_us, .max = max, .last_us = -1};
+    struct eviction e = {.f = {.h = h}, .through_us = through_us, .max = max, .last_us = -1,
+                         .any_redriven = hot_note_get(h, HOT_NOTE_REDRIVEN, 0) != 0};
     enum bf_code code = hot_write_begin(h, &e.f.txn, err);
     if (code != BF_OK)
         return code;

@@ -229,7 +229,8 @@ static int strip_commit(struct tail *t, MDB_cursor *cur, int64_t commit_us, cons
         struct commit_interval iv;
         memcpy(&iv, from, sizeof iv);
         if (iv.topic_no == t->topic_no && iv.partition == t->partition) {
-            rc = ledger_set(t->f.h, t->f.txn, t->topic_no, t->partition, iv.from, iv.to, -1, row);
+            rc = ledger_set(t->f.h, t->f.txn, t->topic_no, t->partition, iv.from, iv.to,
+                            iv.flags & COMMIT_INTERVAL_REDRIVEN ? DISPOSITION_QUARANTINED : -1, row);
             head.intervals--;
             continue;
         }

@@ -39,6 +39,7 @@ enum hot_db {
 #define HOT_TOPICS_MAX 65536
 #define HOT_NODE_MAX 255
 #define HOT_NOTES_MAX 64
+#define HOT_NOTE_REDRIVEN "redriven" /* 1: some record was taken in after all */
 #define HOT_NOTE_NAME_MAX 63
 #define HOT_KEY_MAX 40        /* of the keys that are made here */
 #define HOT_KEY_BYTES_MAX 511 /* LMDB looks up nothing longer */
@@ -75,9 +76,10 @@ struct commit_partition {
     int32_t partition;
     int64_t epoch, offset_before, offset_after;
 };
+#define COMMIT_INTERVAL_REDRIVEN 1 /* it changes what was archived, instead of adding to it */
 struct commit_interval {
     uint32_t topic_no;
-    int32_t partition, disposition, unused;
+    int32_t partition, disposition, flags;
     int64_t from, to;
 };
 
@@ -237,6 +239,8 @@ struct hot_batch {
     struct sort_key *keys, *spare;
     size_t scratch_capacity;
 };
+
+int64_t hot_next_recorded_at(struct hot *h); /* writer: above everything given so far */
 
 /* ---- writing, inside a commit ---- */
 struct index_writer { /* puts ascending keys; appends once they are beyond the last */

@@ -274,7 +274,8 @@ class Capsule:
         self.endpoints = os.path.join(os.path.dirname(self.dir), "endpoints.json")
         if os.path.exists(self.endpoints):
             os.unlink(self.endpoints)
-        argv = [os.path.join(BIN, "capsule"), "--dir", self.dir, "--postgres", self.conninfo, "--bootstrap", bootstrap or self.line.kafka.bootstrap,
+        argv = (["setarch", "-R"] if "tsan" in BIN else []) + [  # the thread sanitizer wants a plain address space
+            os.path.join(BIN, "capsule"), "--dir", self.dir, "--postgres", self.conninfo, "--bootstrap", bootstrap or self.line.kafka.bootstrap,
                 "--registry-url", self.registry, "--http-port", "0", "--endpoints-file", self.endpoints,
                 "--schemas-dir", os.path.join(HOME, "schemas"), "--migrations-dir", os.path.join(HOME, "migrations"),
                 "--group", self.group or f"{os.path.basename(os.path.dirname(self.dir))}.{Capsule.starts}"] + self.extra + list(extra)
@@ -355,7 +356,10 @@ class Capsule:
         host = urllib.parse.urlsplit(self.http).netloc
         connection = http.client.HTTPConnection(host, timeout=60 * SLOW)
         try:
-            connection.request("POST", path, json.dumps(body), {"Content-Type": "application/json"})
+            if body is None:
+                connection.request("POST", path, headers={"Content-Length": "0"})
+            else:
+                connection.request("POST", path, json.dumps(body), {"Content-Type": "application/json"})
             answer = connection.getresponse()
             return answer.status, json.loads(answer.read())
         finally:

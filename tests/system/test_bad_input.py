@@ -105,10 +105,10 @@ class BadInput(SystemTest):
         table = self.stack.butterfly("quarantine", "--reason", "utf8").stdout.decode()
         self.assertEqual(table.count("utf8"), 1, table)
 
-    def test_redrive_is_said_to_be_not_there(self):
-        done = self.stack.butterfly("quarantine", "redrive", check=False)
-        self.assertEqual(done.returncode, 1)
-        self.assertIn(b"not offer", done.stderr)
+    def test_redrive_says_of_each_why_it_still_cannot_be_taken_in(self):
+        done = self.stack.butterfly("quarantine", "redrive", "--topic", FAST_PATH, "--dry-run", "true")
+        self.assertEqual(done.stdout.count(b"refused"), len(self.bad), done.stdout)
+        self.assertIn(f"0 of {len(self.bad)} could be taken in".encode(), done.stderr)
 
 
 class BadSignals(SystemTest):

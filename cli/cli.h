@@ -30,6 +30,7 @@ int cli_lag(const struct cli_command *cmd, int argc, char **argv);
 int cli_quarantine(const struct cli_command *cmd, int argc, char **argv);
 int cli_status(const struct cli_command *cmd, int argc, char **argv);
 int cli_replay(const struct cli_command *cmd, int argc, char **argv);
+int cli_replays(const struct cli_command *cmd, int argc, char **argv);
 int cli_verify(const struct cli_command *cmd, int argc, char **argv);
 int cli_token(const struct cli_command *cmd, int argc, char **argv);
 int cli_trace(const struct cli_command *cmd, int argc, char **argv);

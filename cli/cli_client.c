@@ -181,7 +181,8 @@ static int exit_of_status(int status) {
     switch (status) {
     case 401:
     case 403:
-    case 404: return BF_EXIT_FAILED;
+    case 404:
+    case 409: return BF_EXIT_FAILED;
     case 400:
     case 413:
     case 414: return BF_EXIT_USAGE;

@@ -17,6 +17,7 @@ static const struct cli_command commands[] = {
     {"trace", "what an event was caused by, and all that it led to", cli_trace},
     {"rejudge", "judge one of PLATO's decisions again, and compare", cli_rejudge},
     {"replay", "a range of events in order, with count and digest checked", cli_replay},
+    {"replays", "replays into Kafka: start, show, pause, resume, cancel", cli_replays},
     {"topics", "the topics held, and how much of them", cli_topics},
     {"coverage", "what became of every offset of a partition", cli_coverage},
     {"lag", "how far behind Kafka the server is", cli_lag},

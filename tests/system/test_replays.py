@@ -121,6 +121,21 @@ class Replays(SystemTest):
         for _ in range(2):
             self.assertNotIn("replay.dry", [j["topic"] for j in self.stack.get("/v1/replays")["replays"]])
 
+    def test_the_command_line_starts_shows_and_cancels(self):
+        def butterfly(*argv):
+            done = self.stack.butterfly("replays", *argv, check=False)
+            return done.returncode, done.stdout.decode()
+        self.assertIn("events", butterfly("start", "cli", "--topic", FAST_PATH, "--dry-run")[1])
+        code, out = butterfly("start", "cli", "--topic", FAST_PATH, "--rate", "50", "--json")
+        job = json.loads(out)
+        self.assertEqual((code, job["topic"], job["rate"], job["topics"]), (0, "replay.cli", 50, [FAST_PATH]))
+        for action, state in (("pause", "paused"), ("resume", "running"), ("cancel", "cancelled")):
+            self.assertEqual(json.loads(butterfly(action, job["id"], "--json")[1])["state"], state)
+        self.assertEqual(butterfly("resume", job["id"])[0], 1)
+        self.assertIn("replay.cli", butterfly()[1])
+        self.assertIn("cancelled", butterfly("show", job["id"])[1])
+        self.assertEqual(butterfly("show")[0], 2)
+
     def test_only_into_a_replay_topic(self):
         for name, pointer in (("rim.fast-path", "name"), ("", "name"), ("Upper", "name"), (None, "name")):
             status, problem = self.post("/v1/replays", **({"name": name} if name is not None else {}), topic=FAST_PATH)

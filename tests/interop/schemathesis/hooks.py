@@ -72,4 +72,4 @@ def problems_name_the_parameter(ctx, response, case):
     if response.status_code == 400 and "pointer" in problem:
         names = {p.name for location in (case.operation.query, case.operation.path_parameters) for p in location}
         sent = set(case.query or {})
-        assert problem["pointer"] in names | sent, problem
+        assert any(name.startswith(problem["pointer"]) for name in names | sent), problem  # long names are cut

@@ -28,7 +28,7 @@ import urllib.parse
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "system"))
 from harness import BIN, HOME, SLOW, TOOLS, Failed, Kafka, avro_string, framed, id_of_text, run, wait_until, zigzag  # noqa: E402,F401
 
-KAFKA_TOOL = os.path.join(os.path.dirname(BIN), "tests", "kafka_tool")
+KAFKA_TOOL = os.path.join(HOME, "build" if "tsan" in BIN else os.path.dirname(BIN), "tests", "kafka_tool")
 TORTURE = os.environ.get("BF_TORTURE") == "1"
 WHEN = 1717236000000
 

@@ -38,6 +38,7 @@ class Odyssey:
         self.argv = [os.path.join(BIN, "odyssey"), "--rules", self.rules, "--group", group, "--bootstrap", e["kafka"], "--registry", e["registry"],
                      "--schemas-dir", os.path.join(HOME, "schemas"), "--endpoints-file", self.endpoints, *extra]
         self.process = None
+        test.addCleanup(self.stop, signal.SIGKILL)  # also when the test failed
 
     def start(self):
         if os.path.exists(self.endpoints):

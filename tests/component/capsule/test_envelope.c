@@ -1,6 +1,7 @@
 /* From message to envelope: what every field is taken from, and what makes a record poison. A real hot store, the project's own schemas. */
 #include "bf_avro_encode.h"
 #include "bf_framing.h"
+#include "bf_node_id.h"
 #include "bf_time.h"
 #include "bf_topics.h"
 #include "envelope.h"
@@ -211,6 +212,88 @@ static void test_envelope__a_bad_node_or_a_time_beyond_year_9999_in_the_value_is
     assert_int_equal(f->e.poison.reason, POISON_LIMIT);
 }
 
+/* ---- damaged messages ---- */
+
+#define DAMAGED 100000
+
+static uint32_t next_random(uint32_t *x) {
+    *x = *x * 1664525u + 1013904223u;
+    return *x >> 8;
+}
+
+/* Bits flipped, bytes set, cut off, doubled or put in; each copy in memory of just its size. */
+static struct bf_slice damage(struct bf_slice good, uint32_t *x, char **copy) {
+    size_t len = good.len, room = good.len * 2 + 8;
+    char *bytes = malloc(room);
+    assert_non_null(bytes);
+    memcpy(bytes, good.data, len);
+    for (uint32_t times = 1 + next_random(x) % 3; times > 0 && len > 0; times--) {
+        size_t at = next_random(x) % len;
+        switch (next_random(x) % 5) {
+        case 0: bytes[at] = (char)(bytes[at] ^ (1 << next_random(x) % 8)); break;
+        case 1: bytes[at] = (char)"\0\1\x7f\x80\xff\xfe:-"[next_random(x) % 8]; break;
+        case 2: len = at; break;
+        case 3:
+            if (len + 1 < room) {
+                memmove(bytes + at + 1, bytes + at, len++ - at);
+            }
+            break;
+        default: memmove(bytes + at, bytes + at + 1, --len - at);
+        }
+    }
+    *copy = realloc(bytes, len > 0 ? len : 1);
+    assert_non_null(*copy);
+    return (struct bf_slice){*copy, len};
+}
+
+static void check_opened(struct fixture *f, enum bf_code code, struct bf_slice value) {
+    if (code == BF_OK) {
+        struct bf_err err;
+        assert_int_equal(bf_node_id_parse(f->e.ev.node_id, NULL, &err), BF_OK);
+        assert_true(f->e.ev.event_time_us >= BF_TIME_MIN_US && f->e.ev.event_time_us <= BF_TIME_MAX_US);
+        assert_true(f->e.ev.source_id.len <= 255 && f->e.ev.trace_id.len <= 255);
+        assert_ptr_equal(f->e.ev.value.data, value.data);
+        assert_int_equal(f->e.ev.value.len, value.len);
+        assert_int_equal(f->e.ev.schema_id, SCHEMA_ID);
+        return;
+    }
+    assert_int_equal(code, BF_REJECTED);
+    assert_true(f->e.poison.detail.len > 0);
+    assert_ptr_equal(f->e.poison.value.data, value.data);
+    assert_int_equal(f->e.poison.value.len, value.len);
+    assert_int_equal(f->e.poison.offset, 42);
+}
+
+static void test_envelope__damaged_messages_are_taken_or_refused_with_a_reason(void **state) {
+    struct fixture *f = *state;
+    static const char *const ids[] = {NULL, UUID, "order-17"};
+    uint32_t x = 7;
+    int taken = 0, reasons[16] = {0};
+    for (int i = 0; i < DAMAGED; i++) {
+        char *copy, *header_copy, *key_copy;
+        struct bf_slice good = signal_value(f, NODE, ids[i % 3], 1717236000000 + i);
+        struct bf_slice value = damage(good, &x, &copy), key = damage(bf_slice_str(NODE), &x, &key_copy);
+        struct bf_slice trace = damage(bf_slice_str("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"), &x, &header_copy);
+        const struct bf_header headers[] = {{"traceparent", trace}, {i % 2 == 0 ? "cause_id" : "ce_id", key}};
+        enum bf_code code = open_message(f, key, value, headers, 2, i);
+        check_opened(f, code, value);
+        struct event first = f->e.ev;
+        assert_int_equal(open_message(f, key, value, headers, 2, i), code); /* a redelivery is judged the same */
+        if (code == BF_OK) {
+            taken++;
+            assert_memory_equal(&first.id, &f->e.ev.id, sizeof first.id);
+        } else {
+            reasons[f->e.poison.reason]++;
+        }
+        free(copy);
+        free(header_copy);
+        free(key_copy);
+    }
+    assert_true(taken > 0);
+    assert_true(reasons[POISON_FRAMING] > 0 && reasons[POISON_SCHEMA] > 0 && reasons[POISON_AVRO] > 0);
+    assert_true(reasons[POISON_NODE_ID] > 0 && reasons[POISON_UTF8] > 0 && reasons[POISON_LIMIT] > 0);
+}
+
 int main(void) {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
@@ -222,6 +305,7 @@ int main(void) {
         T(test_envelope__a_registry_that_is_away_is_no_poison),
         T(test_envelope__poison_says_its_reason),
         T(test_envelope__a_bad_node_or_a_time_beyond_year_9999_in_the_value_is_poison),
+        T(test_envelope__damaged_messages_are_taken_or_refused_with_a_reason),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

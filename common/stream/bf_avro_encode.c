@@ -468,12 +468,52 @@ static enum bf_code fill(struct walk *w, const struct step *at, const struct avr
 
 /* ---- the encoder ---- */
 
+#define RECORDS_DEEP_MAX 100
+#define RECORDS_MAX 10000
+
+/* avro-c makes a record's records at once (those of unions, arrays and maps only when they come), so one that must contain itself, whose
+ * values never end, would take the stack. `path`: the records around t; *left: how many more are looked at. */
+static bool has_end(const struct avro_type *t, const struct avro_type **path, size_t depth, int *left) {
+    if (t->kind != AVRO_T_RECORD) {
+        return true;
+    }
+    if (depth == RECORDS_DEEP_MAX || --*left < 0) {
+        return false;
+    }
+    for (size_t i = 0; i < depth; i++) {
+        if (path[i] == t) {
+            return false;
+        }
+    }
+    path[depth] = t;
+    for (size_t i = 0; i < t->count; i++) {
+        if (!has_end(t->fields[i].type, path, depth + 1, left)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static enum bf_code check_ends(const struct avro_names *names, struct bf_err *err) {
+    const struct avro_type *path[RECORDS_DEEP_MAX];
+    for (size_t i = 0; i < names->count; i++) {
+        int left = RECORDS_MAX;
+        if (!has_end(names->types[i], path, 0, &left)) {
+            return bf_fail(err, BF_INVALID, 0, "record '%.200s' contains itself without end, or too many others", names->types[i]->name);
+        }
+    }
+    return BF_OK;
+}
+
 static enum bf_code open_schema(struct bf_avro_encoder *e, const char *text, struct bf_err *err) {
     struct avro_names names = {0};
     size_t len = strlen(text);
     enum bf_code code = bf_json_parse(text, len, &e->json, err);
     if (code == BF_OK) {
         code = avro_schema_read(e->json, false, &e->arena, &names, &e->type, err);
+    }
+    if (code == BF_OK) {
+        code = check_ends(&names, err);
     }
     avro_names_fini(&names);
     if (code != BF_OK) {

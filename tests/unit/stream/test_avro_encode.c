@@ -259,6 +259,28 @@ static void test_encode__a_bad_schema_is_refused(void **state) {
     bf_avro_encoder_free(NULL);
 }
 
+/* Regression 2: avro-c makes such a record's value by making its field's, and so on until the stack is gone. */
+static void test_encode__a_record_that_must_contain_itself_is_refused(void **state) {
+    (void)state;
+    static const char *const endless[] = {
+        "{\"type\":\"record\",\"name\":\"R\",\"fields\":[{\"name\":\"r\",\"type\":\"R\"}]}",
+        "{\"type\":\"record\",\"name\":\"R\",\"fields\":[{\"name\":\"s\",\"type\":{\"type\":\"record\",\"name\":\"S\",\"fields\":["
+        "{\"name\":\"r\",\"type\":\"R\"}]}}]}",
+        "[\"null\",{\"type\":\"record\",\"name\":\"R\",\"fields\":[{\"name\":\"r\",\"type\":{\"type\":\"R\"}}]}]"};
+    for (size_t i = 0; i < COUNT(endless); i++) {
+        struct bf_avro_encoder *e = NULL;
+        struct bf_err err = {0};
+        assert_int_equal(bf_avro_encoder_new(endless[i], &e, &err), BF_INVALID);
+        assert_null(e);
+        assert_non_null(strstr(err.msg, "'R' contains itself"));
+    }
+    static const char fine[] = "{\"type\":\"record\",\"name\":\"R\",\"fields\":[{\"name\":\"r\",\"type\":[\"null\",\"R\"]}]}";
+    struct bf_avro_encoder *e = NULL;
+    struct bf_err err = {0};
+    assert_int_equal(bf_avro_encoder_new(fine, &e, &err), BF_OK);
+    bf_avro_encoder_free(e);
+}
+
 static void test_encode__the_projects_own_schemas_are_read(void **state) {
     (void)state;
     static const char *const names[] = {"rim.fast-path", "odyssey.reflex", "plato.decision"};
@@ -290,6 +312,7 @@ int main(void) {
         cmocka_unit_test(test_encode__a_full_buffer_is_no_memory_and_the_encoder_goes_on),
         cmocka_unit_test(test_encode__after_a_refusal_the_next_value_is_unharmed),
         cmocka_unit_test(test_encode__a_bad_schema_is_refused),
+        cmocka_unit_test(test_encode__a_record_that_must_contain_itself_is_refused),
         cmocka_unit_test(test_encode__the_projects_own_schemas_are_read),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -16,7 +16,7 @@
 #include <strings.h>
 #include <unistd.h>
 
-#define POOL_BYTES ((size_t)96 * 1024) /* per connection: head, and pieces of streams on their way out */
+#define POOL_BYTES ((size_t)56 * 1024) /* per connection: head, and pieces of streams on their way out; cleared for each request, so not too large */
 #define HEAD_BYTES_MAX ((size_t)32 * 1024)
 #define STACK_BYTES ((size_t)512 * 1024)
 #define STREAM_BLOCK_BYTES ((size_t)64 * 1024)

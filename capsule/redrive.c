@@ -36,6 +36,8 @@ void redrive_free(struct redrive *r) {
 enum bf_code redrive_ask(struct redrive *r, struct redrive_job *job, int timeout_ms, struct bf_err *err) {
     struct timespec until;
     enum bf_code code = BF_OK;
+    if (!r)
+        return bf_fail(err, BF_AGAIN, 0, "nothing is taken in here at the moment");
     clock_gettime(CLOCK_REALTIME, &until);
     until.tv_sec += timeout_ms / 1000;
     pthread_mutex_lock(&r->lock);

@@ -62,6 +62,7 @@ void fx_archive_open(struct fx_archive *a, struct fx *f, const char *conninfo) {
 void fx_archive_rebuild(struct fx_archive *a, struct fx *f, const char *conninfo) {
     archive_close(a->archive); /* its caches borrow the schemas of before */
     connect_to(a, f, conninfo);
+    OK(recover_begin_rebuild(&f->capsule, a->archive, &f->err));
     OK(recover_rebuild(&f->capsule, a->archive, &f->err));
     take_partitions(a, f);
 }

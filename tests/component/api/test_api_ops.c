@@ -272,11 +272,11 @@ static void check_params(const char *method, const char *path, const char *fille
             continue;
         }
         bool of_avro = strcmp(name, "codec") == 0 || strcmp(name, "records") == 0;
-        const char *with = of_avro ? "&format=avro" : strcmp(name, "max_gap_ms") == 0 ? "&speed=1" : strstr(name, "_offset") ? "&topic=rim.fast-path&partition=0" : strcmp(name, "partition") == 0 ? "&topic=rim.fast-path" : "";
+        const char *with = of_avro ? "&format=avro" : strcmp(name, "max_gap_ms") == 0 ? "&speed=1" : strstr(name, "_offset") ? "&topic=rim.fast-path&partition=0" : strcmp(name, "partition") == 0 ? "&topic=rim.fast-path" : strcmp(name, "offset") == 0 ? "&topic=rim.fast-path&partition=0" : "";
         char *value = good_value(param);
         assert_non_null(value);
         char target[700];
-        bool post = strcasecmp(method, "post") == 0; /* counted only: nothing runs here that could do it */
+        bool post = strcasecmp(method, "post") == 0 && strcmp(path, "/v1/replays") == 0; /* counted only: nothing runs here that could do it */
         snprintf(target, sizeof(target), "%s?%s=%s%s%s", filled, name, value, with,
                  !post ? "" : strcmp(name, "name") == 0 ? "&dry_run=1" : strcmp(name, "dry_run") == 0 ? "&name=x" : "&name=x&dry_run=1");
         int status = call_by(route->method, target);

@@ -124,8 +124,8 @@ static enum bf_code open_times(struct envelope *e, const struct bf_topic *topic,
 }
 
 static enum bf_code open_node(struct envelope *e, const struct bf_message *msg, const struct bf_avro_field *node, struct bf_err *err) {
-    if (!field_text(node, &e->ev.node_id))
-        e->ev.node_id = msg->key;
+    /* A value that says which node it is about has the word, even when what it says is empty. */
+    e->ev.node_id = node && node->kind == BF_AVRO_STRING ? node->s : msg->key;
     if (!e->ev.node_id.data) {
         (void)bf_fail(err, BF_REJECTED, 0, "there is no rim_node_id: neither in the value nor as the key");
         return reject(e, POISON_NODE_ID, err);

@@ -36,7 +36,6 @@ class BadInput(SystemTest):
         whole = fast_event("rim:entity:test:bad", WHEN, "bad", 1.0)
         cls.bad = {  # name: (value, key or None for the usual one, reason)
             "garbage": (b"\xff\xfe this is no frame", None, "framing"),
-            "empty": (b"", None, "framing"),
             "header only": (b"\x00\x00\x00", None, "framing"),
             "unknown schema": (framed(987654, whole), None, "schema"),
             "truncated": (framed(cls.schema, whole[:len(whole) // 2]), None, "avro"),

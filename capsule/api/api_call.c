@@ -305,6 +305,16 @@ void api_reply_part(struct api_call *call, struct bf_slice value, struct bf_slic
     bf_http_reply(call->req, 200, "application/octet-stream", bytes.data, bytes.len);
 }
 
+bool api_rebuilding(struct api_call *call) {
+    if (!atomic_load(&call->capsule->rebuilding)) {
+        return false;
+    }
+    bf_http_add_header(call->req, "Retry-After", "1");
+    bf_http_problem(call->req, 503, NULL, "what this answer needs is being rebuilt from the archive: %lld events so far",
+                    (long long)atomic_load(&call->capsule->rebuilt_ids));
+    return true;
+}
+
 enum bf_code api_node_known(struct api_call *call, struct bf_slice node, int64_t known_by_us, bool *known, struct bf_err *err) {
     struct hot_node_topic topics[EVENT_TOPICS_MAX];
     size_t count = 0;

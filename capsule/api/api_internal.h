@@ -136,6 +136,9 @@ void api_link_next(struct api_call *call, const char *cursor);
 void api_page_end(struct api_call *call, const char *next, int64_t recorded_through_us);
 void api_member_slice(struct bf_json *j, const char *key, struct bf_slice s);
 
+/* Ids and names of nodes are not all learned from the archive yet: what needs them (lists of nodes, states, "nothing is known of it") would be wrong, and
+ * a wrong answer is worse than none. True: a 503 was sent. */
+bool api_rebuilding(struct api_call *call);
 /* Is anything recorded of this node by then? False and *code BF_OK: no. */
 enum bf_code api_node_known(struct api_call *call, struct bf_slice node, int64_t known_by_us, bool *known, struct bf_err *err);
 /* Refresh the gauges that are taken when asked for. */

@@ -6,16 +6,6 @@
 
 #include <string.h>
 
-/* Names and counts are not all learned yet: wrong answers would be worse than none. True: it was answered. */
-static bool is_rebuilding(struct api_call *call) {
-    if (!atomic_load(&call->capsule->rebuilding))
-        return false;
-    bf_http_add_header(call->req, "Retry-After", "1");
-    bf_http_problem(call->req, 503, NULL, "the list of nodes is being rebuilt from the archive: %lld events so far",
-                    (long long)atomic_load(&call->capsule->rebuilt_ids));
-    return true;
-}
-
 /* ---- names ---- */
 
 static void write_names(struct api_call *call, const struct bf_buf *names, size_t count, const char **last) {
@@ -45,7 +35,7 @@ void api_get_nodes(struct bf_http_request *req, void *ctx) {
         !api_param_int(&call, "limit", 1, API_LIMIT_MAX, &limit)) {
         return;
     }
-    if (is_rebuilding(&call)) {
+    if (api_rebuilding(&call)) {
         return;
     }
     uint64_t filter = api_seal(&call, api_filter_hash(CURSOR_NODES, &q));
@@ -155,7 +145,7 @@ void api_get_node(struct bf_http_request *req, void *ctx) {
     if (!api_begin(&call, req, ctx, NULL) || !api_path_node(&call, &node)) {
         return;
     }
-    if (is_rebuilding(&call)) {
+    if (api_rebuilding(&call)) {
         return;
     }
     int64_t through = store_recorded_through(call.capsule->store);
@@ -206,7 +196,7 @@ void api_get_state(struct bf_http_request *req, void *ctx) {
     bool there = true;
     event_query_init(&q);
     if (!api_begin(&call, req, ctx, NULL) || !api_path_node(&call, &node) || !api_filter(&call, &q) ||
-        !api_known_by(&call, NULL, &known) || !api_as_of(&call, &known, &as_of_us)) {
+        !api_known_by(&call, NULL, &known) || !api_as_of(&call, &known, &as_of_us) || api_rebuilding(&call)) {
         return;
     }
     q.known_by_us = known.known_by_us;

@@ -79,6 +79,9 @@ static enum bf_code render_page(struct page_job *job, uint64_t filter, enum api_
 static bool node_is_there(struct api_call *call, const struct event_query *q) {
     struct bf_err err;
     bool known = false;
+    if (api_rebuilding(call)) {
+        return false;
+    }
     if (api_node_known(call, q->node, q->known_by_us, &known, &err) != BF_OK) {
         api_fail(call, &err);
         return false;

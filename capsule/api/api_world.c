@@ -135,7 +135,8 @@ void api_get_world(struct bf_http_request *req, void *ctx) {
     int64_t as_of_us = 0;
     event_query_init(&q);
     if (!api_begin(&call, req, ctx, NULL) || !api_filter(&call, &q) || !api_param_prefix(&call, "prefix", &q.node_prefix) ||
-        !api_stream_format(&call, API_OFFER(API_NDJSON) | API_OFFER(API_JSON), &format) || !api_known_by(&call, NULL, &known) || !api_as_of(&call, &known, &as_of_us)) {
+        !api_stream_format(&call, API_OFFER(API_NDJSON) | API_OFFER(API_JSON), &format) || !api_known_by(&call, NULL, &known) ||
+        !api_as_of(&call, &known, &as_of_us) || api_rebuilding(&call)) {
         return;
     }
     uint64_t filter = api_seal(&call, api_filter_hash(CURSOR_WORLD, &q));

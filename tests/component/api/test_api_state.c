@@ -214,6 +214,20 @@ static void test_node__says_its_ends_and_counts(void **state) {
     fx_problem(F, 404, "id", "/v1/nodes/rim:metric:test:nobody");
 }
 
+static void test_state__of_what_is_being_rebuilt_is_a_503_and_never_a_part_of_it(void **state) {
+    (void)state;
+    static const char *const paths[] = {"/v1/state", "/v1/state?format=json", "/v1/nodes", "/v1/nodes/rim:metric:test:N003",
+                                        "/v1/nodes/rim:metric:test:N003/state", "/v1/nodes/rim:metric:test:nobody/history"};
+    atomic_store(&fx.capsule.rebuilding, true);
+    for (size_t i = 0; i < sizeof(paths) / sizeof(*paths); i++) {
+        fx_problem(F, 503, NULL, "%s", paths[i]);
+        assert_non_null(bf_http_client_answer_header(fx.client, "Retry-After"));
+    }
+    assert_int_equal(fx_get(F, "/v1/nodes/rim:metric:test:N003/history"), 200);
+    atomic_store(&fx.capsule.rebuilding, false);
+    assert_int_equal(fx_get(F, "/v1/nodes/rim:metric:test:N003/state"), 200);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_state__is_what_brute_force_finds),
@@ -221,6 +235,7 @@ int main(void) {
         cmocka_unit_test(test_world__goes_on_after_any_line),
         cmocka_unit_test(test_world__is_what_accept_asks_for),
         cmocka_unit_test(test_node__says_its_ends_and_counts),
+        cmocka_unit_test(test_state__of_what_is_being_rebuilt_is_a_503_and_never_a_part_of_it),
         cmocka_unit_test(test_state__defaults_to_now),
     };
     return cmocka_run_group_tests(tests, setup, teardown);

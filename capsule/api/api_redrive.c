@@ -122,7 +122,7 @@ void api_post_redrive(struct bf_http_request *req, void *ctx) {
     if (code == BF_OK || (code == BF_AGAIN && job.next > 0)) {
         write_answer(&call, &job, more || code == BF_AGAIN);
     } else {
-        api_fail(&call, &err);
+        bf_http_problem_err(req, &err, NULL); /* our own words, not a dependency's */
     }
     free(job.outcomes);
     poison_free(list, count);

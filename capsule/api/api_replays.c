@@ -19,7 +19,7 @@ static bool there(struct api_call *call) {
         return true;
     }
     bf_fail(&err, BF_AGAIN, 0, "replays into Kafka are not running here");
-    api_fail(call, &err);
+    bf_http_problem_err(call->req, &err, NULL);
     return false;
 }
 

@@ -3,17 +3,46 @@
 #include "api_archive.h"
 #include "bf_log.h"
 #include "reads.h"
+#include "redrive.h"
 #include "replays.h"
 #include "test_pg.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include <cmocka.h>
+
+/* In ingest's place: nothing is held here. */
+static enum bf_code not_held(void *ctx, const struct poison *p, const struct event **ev, const struct poison **why, struct bf_err *err) {
+    (void)ctx;
+    (void)p;
+    (void)ev;
+    (void)why;
+    return bf_fail(err, BF_NOT_FOUND, 0, "not held");
+}
+
+static void keep(void *ctx, const struct poison *p, const struct redrive_outcome *outcome) {
+    (void)ctx;
+    (void)p;
+    (void)outcome;
+}
+
+static atomic_bool over;
+
+static void *answer_redrives(void *fixture) {
+    struct fx *f = fixture;
+    struct bf_err err;
+    const struct redrive_calls calls = {.open = not_held, .done = keep};
+    while (!atomic_load(&over) && redrive_step(f->capsule.redrive, f->capsule.hot, &calls, &err) == BF_OK) {
+        usleep(1000);
+    }
+    return NULL;
+}
 
 static void serve(void **state) {
     static struct fx fx;
@@ -41,15 +70,22 @@ static void serve(void **state) {
     fx.settings.postgres = conninfo;
     fx.settings.bootstrap = nowhere; /* jobs are kept and wait */
     assert_int_equal(replays_start(&fx.capsule, &fx.capsule.replays, &fx.err), BF_OK);
+    pthread_t redrives;
+    assert_int_equal(redrive_new(&fx.capsule.redrive, &fx.err), BF_OK);
+    assert_int_equal(pthread_create(&redrives, NULL, answer_redrives, &fx), 0);
     printf("http://127.0.0.1:%d\n", api_port(fx.api));
     fflush(stdout);
     while (read(STDIN_FILENO, &byte, 1) > 0) {
     }
+    atomic_store(&over, true);
+    pthread_join(redrives, NULL);
     reads_close(fx.capsule.reads, 5000);
     fx.capsule.reads = NULL;
     replays_stop(fx.capsule.replays);
     fx_archive_close(&side);
+    struct redrive *redrive = fx.capsule.redrive;
     fx_close(&fx);
+    redrive_free(redrive);
     test_pg_drop(conninfo);
 }
 

@@ -2,7 +2,7 @@
 """kill -9 of every part at random moments under load; at the end the producers' ledger, Kafka, LMDB (over HTTP) and PostgreSQL are compared.
 
 Nothing may be lost, nothing may be there twice, and what was derived must be what it would have been without any crash.
-BF_KILLS: how many (default 24). BF_SEED: repeat a run.
+BF_KILLS: how many (default 12). BF_SEED: repeat a run.
 """
 import hashlib
 import json
@@ -17,7 +17,7 @@ import unittest
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "system"))
 from harness import BIN, DECISION, FAST_PATH, REFLEX, SystemTest, signal_line, wait_until  # noqa: E402
 
-KILLS = int(os.environ.get("BF_KILLS", "240" if os.environ.get("BF_TORTURE") == "1" else "24"))
+KILLS = int(os.environ.get("BF_KILLS", "240" if os.environ.get("BF_TORTURE") == "1" else "12"))
 BATCH = 400
 VICTIMS = ["capsule"] * 5 + ["odyssey", "plato", "registry", "perception"]
 

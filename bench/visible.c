@@ -102,8 +102,10 @@ static enum bf_code produce(struct visible *v, struct bf_producer *p, struct bf_
     int64_t started = bf_time_monotonic_us(), total = v->s.rate * v->s.seconds;
     for (int64_t i = 0; code == BF_OK && i < total && !bf_stop_requested(); i++) {
         int64_t due = started + (int64_t)((double)i * 1e6 / (double)v->s.rate), now;
-        while ((now = bf_time_monotonic_us()) < due)
-            bf_producer_poll(p, due - now > 1500 ? 1 : 0);
+        while ((now = bf_time_monotonic_us()) < due) { /* sleeping: the cores belong to the measured */
+            bf_producer_poll(p, 0);
+            nanosleep(&(struct timespec){0, (due - now < 1000 ? due - now : 1000) * 1000}, NULL);
+        }
         struct bf_uuid uuid = bf_uuid_v7();
         char id[BF_UUID_TEXT_LEN + 1], node[64];
         bf_uuid_format(id, &uuid);

@@ -24,6 +24,7 @@
 #define BACKOFF_LEAST_MS 100
 #define FENCE_TRIES 20
 #define FENCE_WAIT_MS 500
+#define GATHER_MS 50 /* a transaction of a few rows costs PostgreSQL as much as one of a thousand */
 
 struct archiver {
     struct capsule *c;
@@ -32,6 +33,7 @@ struct archiver {
     pthread_cond_t changed;
     /* under lock */
     int64_t through_us;
+    int waiting; /* who waits for through_us to grow */
     bool stop;
     /* the thread's own */
     struct archive_lane *lane;
@@ -66,6 +68,15 @@ static bool pause_ms(struct archiver *ar, int64_t ms) {
     bool go_on = !ar->stop;
     pthread_mutex_unlock(&ar->lock);
     return go_on;
+}
+
+/* The log had little to write: let some more come, unless somebody waits for what is there. */
+static void gather(struct archiver *ar) {
+    struct timespec until = in_ms(GATHER_MS);
+    pthread_mutex_lock(&ar->lock);
+    while (!ar->stop && ar->waiting == 0 && pthread_cond_timedwait(&ar->changed, &ar->lock, &until) != ETIMEDOUT)
+        ;
+    pthread_mutex_unlock(&ar->lock);
 }
 
 static bool stopping(struct archiver *ar) {
@@ -126,8 +137,11 @@ enum bf_code archiver_wait_through(struct archiver *ar, int64_t recorded_at_us, 
     struct timespec until = in_ms(timeout_ms);
     int rc = 0;
     pthread_mutex_lock(&ar->lock);
+    ar->waiting++;
+    pthread_cond_broadcast(&ar->changed);
     while (ar->through_us < recorded_at_us && !ar->stop && rc != ETIMEDOUT)
         rc = pthread_cond_timedwait(&ar->changed, &ar->lock, &until);
+    ar->waiting--;
     bool reached = ar->through_us >= recorded_at_us;
     pthread_mutex_unlock(&ar->lock);
     return reached ? BF_OK : BF_AGAIN;
@@ -308,8 +322,11 @@ static void *run(void *arg) {
     atomic_store(&ar->c->archiving, true);
     while (!stopping(ar)) {
         enum bf_code code = step(ar, &found, &err);
-        if (code == BF_OK && found)
+        if (code == BF_OK && found) {
             came_back(ar);
+            if (!archive_lane_is_full(ar->lane))
+                gather(ar);
+        }
         if (code == BF_OK && !found) {
             hot_wait_newer(ar->c->hot, ar->through_us, IDLE_WAIT_MS);
             code = look(ar, &err);

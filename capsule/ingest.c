@@ -30,7 +30,7 @@
 #define POLL_IDLE_MS 100
 #define BLOCK_FIRST_MS 50
 #define BLOCK_MOST_MS 5000
-#define SYNC_EVERY_US INT64_C(1000000)
+#define SAVE_EVERY_US INT64_C(1000000)
 #define REVOKE_FLUSH_MS 10000
 #define REDRIVE_HEADERS_MAX 256
 #define CUT_RETRY_MS 500
@@ -80,9 +80,9 @@ struct ingest {
     struct bf_header redrive_headers[REDRIVE_HEADERS_MAX];
     struct bf_buf redrive_names;
     struct bf_series *e2e;
-    bool full, committing, dirty;
+    bool full, committing;
     bool gaps_pending; /* the batch holds intervals though perhaps no record */
-    int64_t synced_us, reconcile_at_us;
+    int64_t saved_us, reconcile_at_us;
 };
 
 #define SERIES_REVISION 5
@@ -194,7 +194,6 @@ static enum bf_code commit(struct ingest *in, struct bf_err *err) {
     in->row_count = 0;
     in->gaps_pending = false;
     in->full = false;
-    in->dirty = true;
     if (done.quarantined)
         dlq_wake(in->c->dlq);
     return BF_OK;
@@ -538,7 +537,7 @@ static void take_redrive(struct ingest *in) {
         fatal(in, "redrive_failed", &err, BF_EXIT_STATE);
 }
 
-/* Between batches: eviction, syncing, fences. */
+/* Between batches: eviction, notes, fences. */
 static void housekeeping(struct ingest *in) {
     struct bf_err err;
     int64_t now = bf_time_monotonic_us();
@@ -546,11 +545,10 @@ static void housekeeping(struct ingest *in) {
     set_paused(in, in->full || pressure == EVICTOR_FULL);
     take_refusal(in);
     take_redrive(in);
-    if (in->dirty && now - in->synced_us > SYNC_EVERY_US) {
-        if (hot_sync(in->c->hot, &err) != BF_OK)
-            fatal(in, "hot_sync_failed", &err, BF_EXIT_STATE);
-        in->synced_us = now;
-        in->dirty = false;
+    if (now - in->saved_us > SAVE_EVERY_US) {
+        if (hot_save_notes(in->c->hot, &err) != BF_OK)
+            fatal(in, "hot_store_failed", &err, BF_EXIT_STATE);
+        in->saved_us = now;
     }
     if (atomic_load(&in->c->fence_lost) && now >= in->reconcile_at_us) {
         in->reconcile_at_us = now + 500000;

@@ -24,7 +24,7 @@ struct hot_settings {
     const char *dir;        /* made when missing */
     int64_t map_bytes_max;  /* sparse; the most the store may hold */
     const char *cluster_id; /* of Kafka; another one recorded inside gives BF_BROKEN */
-    bool sync_every_commit; /* fdatasync at each commit; off: at hot_sync() */
+    bool sync_every_commit; /* fdatasync at each commit; off: when it is closed, and when the kernel sees fit */
 };
 
 BF_MUST_CHECK enum bf_code hot_open(const struct hot_settings *settings, struct hot **out, struct bf_err *err);
@@ -66,6 +66,7 @@ BF_MUST_CHECK enum bf_code hot_batch_commit(struct hot_batch *b, struct hot_comm
                                                               int64_t recorded_at_us),
                                             void *ctx, struct bf_err *err);
 
+/* Everything, notes too, is on the disk afterwards. Takes as long as the disk does: not for a loop that others wait for. */
 BF_MUST_CHECK enum bf_code hot_sync(struct hot *h, struct bf_err *err);
 /* Never give a recorded_at at or below this. */
 void hot_reserve_clock(struct hot *h, int64_t recorded_at_us);
@@ -191,9 +192,10 @@ BF_MUST_CHECK enum bf_code hot_schema_get(struct hot *h, int32_t id, struct bf_b
                                           struct bf_err *err);
 BF_MUST_CHECK enum bf_code hot_schema_ids(struct hot *h, int32_t **ids, size_t *count, struct bf_err *err); /* free() */
 
-/* Small durable notes of the loops, written with the next commit or hot_sync(): e.g. how far the DLQ was published. */
+/* Small durable notes of the loops, written with the next commit or by hot_save_notes(): e.g. how far the DLQ was published. */
 void hot_note_set(struct hot *h, const char *name, int64_t value); /* any thread */
 int64_t hot_note_get(struct hot *h, const char *name, int64_t deflt);
+BF_MUST_CHECK enum bf_code hot_save_notes(struct hot *h, struct bf_err *err); /* as durable as a commit; nothing to do when none changed */
 
 /* ---- the archiver's way through the log ---- */
 

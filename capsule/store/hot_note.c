@@ -84,20 +84,23 @@ int hot_notes_load(struct hot *h, MDB_txn *txn) {
     return rc == MDB_NOTFOUND ? MDB_SUCCESS : rc;
 }
 
-enum bf_code hot_sync(struct hot *h, struct bf_err *err) {
+enum bf_code hot_save_notes(struct hot *h, struct bf_err *err) {
     bool dirty = false;
     pthread_mutex_lock(&h->note_lock);
     for (size_t i = 0; i < h->note_count; i++)
         dirty = dirty || h->notes[i].dirty;
     pthread_mutex_unlock(&h->note_lock);
-    if (dirty) {
-        MDB_txn *txn;
-        enum bf_code code = hot_write_begin(h, &txn, err);
-        if (code == BF_OK)
-            code = hot_write_end(h, txn, BF_OK, &(struct hot_publish){0}, err);
-        if (code != BF_OK)
-            return code;
-    }
+    if (!dirty)
+        return BF_OK;
+    MDB_txn *txn;
+    enum bf_code code = hot_write_begin(h, &txn, err);
+    return code == BF_OK ? hot_write_end(h, txn, BF_OK, &(struct hot_publish){0}, err) : code;
+}
+
+enum bf_code hot_sync(struct hot *h, struct bf_err *err) {
+    enum bf_code code = hot_save_notes(h, err);
+    if (code != BF_OK)
+        return code;
     int rc = mdb_env_sync(h->env, 1);
     return rc == MDB_SUCCESS ? BF_OK : hot_fail(err, rc, "syncing");
 }

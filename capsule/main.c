@@ -15,6 +15,7 @@
 #include "replays.h"
 #include "settings.h"
 
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -264,12 +265,20 @@ static enum bf_log_level level_of(const char *name) {
                                         : BF_LOG_INFO;
 }
 
+/* glibc's allocator keeps what it once had, in an arena for nearly every thread, and takes large blocks from there too once one was freed. With one
+ * ingest thread and bursts of large fetches that is a third of the memory, held for nothing (docs/performance.md). */
+static void bound_allocator(void) {
+    mallopt(M_ARENA_MAX, 4);
+    mallopt(M_MMAP_THRESHOLD, 512 << 10);
+}
+
 int main(int argc, char **argv) {
     struct capsule_settings settings = {0};
     struct capsule capsule = {.settings = &settings};
     struct bf_err err;
     char **rest;
     int rest_count, exit_code = 0;
+    bound_allocator();
     bf_log_init("capsule", BF_LOG_INFO);
     if (!bf_failpoints_init())
         return BF_EXIT_SETTINGS;

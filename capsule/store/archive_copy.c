@@ -66,12 +66,11 @@ static void put_text(struct bf_buf *out, struct bf_slice text) {
 /* jsonb holds no U+0000: the escape becomes U+FFFD. A backslash escapes whatever follows it, so pairs are stepped over together. Three bytes
  * replace six: in place. */
 static void replace_nul(struct bf_buf *out, size_t start) {
-    char *to = memmem(out->data + start, out->len - start, "\\u0000", 6);
+    char *to = memchr(out->data + start, '\\', out->len - start); /* rare, and found much faster than the whole */
     if (!to)
         return;
     const char *end = out->data + out->len;
-    char *from = out->data + start;
-    to = from;
+    char *from = to;
     while (from < end) {
         if (*from == '\\' && end - from >= 6 && memcmp(from, "\\u0000", 6) == 0) {
             memcpy(to, "\xef\xbf\xbd", 3);
@@ -108,7 +107,6 @@ static enum bf_code put_payload(struct archive *a, const struct event *ev, struc
 
 static enum bf_code put_event(struct archive *a, const struct event *ev, struct bf_err *err) {
     struct bf_buf *out = &a->copy;
-    uint8_t hash[16];
     bf_buf_append(out, "\0\x12", 2);
     put_uuid(out, &ev->id);
     put_int4(out, (int32_t)ev->revision);
@@ -130,8 +128,7 @@ static enum bf_code put_event(struct archive *a, const struct event *ev, struct 
         pg_put_null(out);
     put_text(out, ev->source_id);
     enum bf_code code = put_payload(a, ev, err);
-    hot_content_hash(ev, hash);
-    pg_put_field(out, hash, sizeof hash);
+    pg_put_field(out, ev->content_hash, sizeof ev->content_hash);
     put_bytes(out, ev->key);
     put_bytes(out, ev->headers);
     put_bytes(out, ev->value);

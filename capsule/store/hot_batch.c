@@ -166,8 +166,8 @@ enum bf_code hot_batch_event(struct hot_batch *b, const struct event *ev, struct
         code = record_room(b, record_event_size(ev), &item, err);
     if (code != BF_OK)
         return code;
-    record_event_put(item.record, slot->topic_no, ev);
     hot_content_hash(ev, item.content_hash);
+    record_event_put(item.record, slot->topic_no, ev, item.content_hash);
     item.node = record_event_node((struct bf_slice){item.record, item.record_len});
     item.node_hash = hot_name_hash(item.node);
     item_add(b, slot, &item);

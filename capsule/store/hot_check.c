@@ -56,7 +56,8 @@ static enum bf_code check_event(struct check *c, uint32_t topic_no, int64_t at, 
     struct hot_key by_node = key_node(node_no, topic_no, ev.event_time_us, at), node_topic = key_pair(node_no, topic_no);
     hot_content_hash(&ev, hash);
     if (hot_get(c->txn, c->h->db[DB_IDS], &id, &row, sizeof row) != MDB_SUCCESS || row.recorded_at_us != at ||
-        row.event_time_us != ev.event_time_us || memcmp(row.content_hash, hash, sizeof hash) != 0)
+        row.event_time_us != ev.event_time_us || memcmp(row.content_hash, hash, sizeof hash) != 0 ||
+        memcmp(ev.content_hash, hash, sizeof hash) != 0)
         return FAIL(c, "the id of the event at %lld is not as the event", (long long)at);
     enum bf_code code = must_have(c, DB_BY_NODE, &by_node, "nodes", at);
     if (code == BF_OK)

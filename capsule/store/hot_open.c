@@ -15,7 +15,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define FORMAT_VERSION 1
+#define FORMAT_VERSION 2 /* 2: events carry their content's hash */
 #define READERS_MAX 1024
 #define MAP_BYTES_LEAST ((int64_t)1 << 20)
 #define PATH_BYTES 4096

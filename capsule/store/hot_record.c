@@ -24,6 +24,7 @@ struct event_head {
     uint32_t revision;
     int64_t offset, event_time_us, kafka_time_us;
     struct bf_uuid id;
+    uint8_t content_hash[16];
     int32_t schema_id;
     uint32_t trace_len, source_len, key_len, headers_len, value_len;
 };
@@ -110,7 +111,7 @@ static uint8_t event_flags(const struct event *ev) {
     return (uint8_t)flags;
 }
 
-void record_event_put(char *dst, uint32_t topic_no, const struct event *ev) {
+void record_event_put(char *dst, uint32_t topic_no, const struct event *ev, const uint8_t content_hash[16]) {
     struct event_head head = {
         .type = RECORD_EVENT,
         .flags = event_flags(ev),
@@ -129,6 +130,7 @@ void record_event_put(char *dst, uint32_t topic_no, const struct event *ev) {
         .headers_len = (uint32_t)ev->headers.len,
         .value_len = (uint32_t)ev->value.len,
     };
+    memcpy(head.content_hash, content_hash, sizeof head.content_hash);
     memcpy(dst, &head, sizeof head);
     char *at = put_part(dst + sizeof head, ev->node_id);
     if (ev->has_cause)
@@ -167,6 +169,7 @@ bool record_event_get(struct bf_slice record, struct event *out) {
         .schema_id = head.schema_id,
         .has_cause = (head.flags & HAS_CAUSE) != 0,
     };
+    memcpy(ev.content_hash, head.content_hash, sizeof ev.content_hash);
     ev.node_id = take_part(&parts, true, head.node_len);
     struct bf_slice cause = take_part(&parts, ev.has_cause, sizeof ev.cause_id);
     if (cause.data != NULL)

@@ -20,7 +20,7 @@ struct record_peek {
 bool record_peek(struct bf_slice record, struct record_peek *out);
 
 size_t record_event_size(const struct event *ev);
-void record_event_put(char *dst, uint32_t topic_no, const struct event *ev); /* revision as in ev */
+void record_event_put(char *dst, uint32_t topic_no, const struct event *ev, const uint8_t content_hash[16]); /* revision as in ev */
 void record_event_set_revision(char *record, uint32_t revision);
 struct bf_slice record_event_node(struct bf_slice record);              /* of one that was just put */
 /* Everything but topic and recorded_at. */

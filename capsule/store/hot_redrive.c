@@ -17,6 +17,7 @@ struct redrive {
     int64_t at_us;
     struct partition_row row;
     struct hot_redriven *result;
+    uint8_t content_hash[16];
 };
 
 static int check_ledger(struct redrive *r, bool *quarantined) {
@@ -47,7 +48,6 @@ static int put_id(struct redrive *r) {
     MDB_val key = key_val(&first), value;
     MDB_cursor *cur;
     struct id_row row = {.recorded_at_us = 0};
-    uint8_t hash[16];
     int rc = mdb_cursor_open(r->txn, r->h->db[DB_IDS], &cur);
     if (rc == MDB_SUCCESS)
         rc = mdb_cursor_get(cur, &key, &value, MDB_SET_RANGE);
@@ -58,14 +58,14 @@ static int put_id(struct redrive *r) {
     }
     if (rc != MDB_SUCCESS && rc != MDB_NOTFOUND)
         return rc;
-    hot_content_hash(r->ev, hash);
-    if (r->result->revision > 0 && memcmp(hash, row.content_hash, sizeof hash) == 0) {
+    hot_content_hash(r->ev, r->content_hash);
+    if (r->result->revision > 0 && memcmp(r->content_hash, row.content_hash, sizeof row.content_hash) == 0) {
         r->result->disposition = DISPOSITION_DUPLICATE;
         return MDB_SUCCESS;
     }
     r->result->disposition = DISPOSITION_STORED;
     row = (struct id_row){r->at_us, r->ev->event_time_us, {0}};
-    memcpy(row.content_hash, hash, sizeof hash);
+    memcpy(row.content_hash, r->content_hash, sizeof row.content_hash);
     struct hot_key id = key_id(r->topic_no, &r->ev->id, ++r->result->revision);
     return hot_put(r->txn, r->h->db[DB_IDS], &id, &row, sizeof row);
 }
@@ -112,7 +112,7 @@ static int put_event(struct redrive *r) {
     int rc = mdb_put(r->txn, r->h->db[DB_LOG], &k, &v, MDB_APPEND | MDB_RESERVE);
     if (rc != MDB_SUCCESS)
         return rc;
-    record_event_put(v.mv_data, r->topic_no, r->ev);
+    record_event_put(v.mv_data, r->topic_no, r->ev, r->content_hash);
     record_event_set_revision(v.mv_data, r->result->revision);
     rc = hot_put(r->txn, r->h->db[DB_BY_TIME], &by_time, &r->topic_no, sizeof r->topic_no);
     if (rc == MDB_SUCCESS)

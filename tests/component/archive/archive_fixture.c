@@ -1,5 +1,7 @@
 #include "archive_fixture.h"
 
+#include "hot.h"
+
 #include "bf_framing.h"
 #include "bf_time.h"
 
@@ -91,6 +93,7 @@ struct hot_chunk fixture_chunk(struct fixture *f, struct event *events, size_t c
     c.partitions = arena_alloc(&f->arena, (count + 1) * sizeof *c.partitions);
     c.intervals = arena_alloc(&f->arena, (count + 1) * sizeof *c.intervals);
     for (size_t i = 0; i < count; i++) {
+        hot_content_hash(&events[i], events[i].content_hash);
         struct hot_chunk_partition *p = partition_of(&c, &events[i], f->epoch);
         c.intervals[c.interval_count++] = (struct interval){events[i].topic, events[i].partition, p->offset_after, events[i].offset + 1,
                                                             DISPOSITION_STORED};

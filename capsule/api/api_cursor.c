@@ -49,9 +49,7 @@ static void sip_word(uint64_t v[4], uint64_t word) {
 
 static uint64_t little_endian(const uint8_t *p, size_t len) {
     uint64_t word = 0;
-    for (size_t i = 0; i < len; i++) {
-        word |= (uint64_t)p[i] << (8 * i);
-    }
+    memcpy(&word, p, len); /* of this machine's order, which bf_buf.h asserts */
     return word;
 }
 
@@ -82,10 +80,17 @@ static uint64_t mac(uint64_t seal, const uint8_t *raw, size_t len) {
 /* ---- base64url ---- */
 
 static size_t encode64(const uint8_t *src, size_t len, char *dst) {
-    size_t n = 0;
+    size_t n = 0, i = 0;
     uint32_t bits = 0;
     int have = 0;
-    for (size_t i = 0; i < len; i++) {
+    for (; i + 3 <= len; i += 3, n += 4) {
+        bits = (uint32_t)src[i] << 16 | (uint32_t)src[i + 1] << 8 | src[i + 2];
+        dst[n] = alphabet[bits >> 18];
+        dst[n + 1] = alphabet[bits >> 12 & 63];
+        dst[n + 2] = alphabet[bits >> 6 & 63];
+        dst[n + 3] = alphabet[bits & 63];
+    }
+    for (; i < len; i++) {
         bits = (bits << 8) | src[i];
         for (have += 8; have >= 6; have -= 6) {
             dst[n++] = alphabet[(bits >> (have - 6)) & 63];

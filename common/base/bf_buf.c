@@ -31,7 +31,7 @@ void bf_buf_clear(struct bf_buf *b) {
     b->failed = false;
 }
 
-static bool grow(struct bf_buf *b, size_t n) {
+bool bf_buf_grow(struct bf_buf *b, size_t n) {
     if (n > b->max || b->len > b->max - n) {
         b->failed = true;
         return false;
@@ -52,27 +52,6 @@ static bool grow(struct bf_buf *b, size_t n) {
     b->data = data;
     b->cap = cap;
     return true;
-}
-
-bool bf_buf_reserve(struct bf_buf *b, size_t n) {
-    if (b->failed) {
-        return false;
-    }
-    return n <= b->cap - b->len || grow(b, n);
-}
-
-void bf_buf_append(struct bf_buf *b, const void *data, size_t len) {
-    if (len == 0 || !bf_buf_reserve(b, len)) {
-        return;
-    }
-    memcpy(b->data + b->len, data, len);
-    b->len += len;
-}
-
-void bf_buf_putc(struct bf_buf *b, char c) {
-    if (bf_buf_reserve(b, 1)) {
-        b->data[b->len++] = c;
-    }
 }
 
 void bf_buf_puts(struct bf_buf *b, const char *s) {
@@ -104,38 +83,3 @@ void bf_buf_printf(struct bf_buf *b, const char *fmt, ...) {
     bf_buf_append(b, big, (size_t)n);
     free(big);
 }
-
-void bf_put_be16(void *p, uint16_t v) {
-    uint8_t *b = p;
-    b[0] = (uint8_t)(v >> 8);
-    b[1] = (uint8_t)v;
-}
-
-void bf_put_be32(void *p, uint32_t v) {
-    uint32_t be = __builtin_bswap32(v);
-    memcpy(p, &be, sizeof be);
-}
-
-void bf_put_be64(void *p, uint64_t v) {
-    uint64_t be = __builtin_bswap64(v);
-    memcpy(p, &be, sizeof be);
-}
-
-uint16_t bf_get_be16(const void *p) {
-    const uint8_t *b = p;
-    return (uint16_t)((unsigned)b[0] << 8 | b[1]);
-}
-
-uint32_t bf_get_be32(const void *p) {
-    uint32_t be;
-    memcpy(&be, p, sizeof be);
-    return __builtin_bswap32(be);
-}
-
-uint64_t bf_get_be64(const void *p) {
-    uint64_t be;
-    memcpy(&be, p, sizeof be);
-    return __builtin_bswap64(be);
-}
-
-_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the byte swaps above are for little-endian machines");

@@ -63,13 +63,33 @@ static const char *short_escape(unsigned char c) {
     }
 }
 
+/* Is there a byte to escape among these eight? Exact for "no": a byte above 0x7f, or one above a hit, may be taken for one. */
+static bool may_need_escape(uint64_t eight) {
+    const uint64_t ones = UINT64_C(0x0101010101010101), high = ones << 7;
+    uint64_t quote = eight ^ ones * '"', backslash = eight ^ ones * '\\';
+    return (((eight - ones * 0x20) | (quote - ones) | (backslash - ones)) & high) != 0;
+}
+
+/* How many bytes from the start surely stand for themselves. */
+static size_t plain_prefix(const char *s, size_t len) {
+    size_t i = 0;
+    uint64_t eight = 0;
+    for (; i + sizeof eight <= len; i += sizeof eight) {
+        memcpy(&eight, s + i, sizeof eight);
+        if (may_need_escape(eight)) {
+            return i;
+        }
+    }
+    return i;
+}
+
 static void put_quoted(struct bf_buf *out, const char *s, size_t len) {
     if (!bf_buf_reserve(out, len + 2)) {
         return;
     }
     out->data[out->len++] = '"';
     size_t from = 0;
-    for (size_t i = 0; i < len; i++) {
+    for (size_t i = plain_prefix(s, len); i < len; i++) {
         unsigned char c = (unsigned char)s[i];
         if (c >= 0x20 && c != '"' && c != '\\') {
             continue;
@@ -123,13 +143,21 @@ void bf_json_string_n(struct bf_json *j, const char *s, size_t len) {
 
 void bf_json_int(struct bf_json *j, int64_t v) {
     before_value(j);
+    static const char pairs[] = "00010203040506070809101112131415161718192021222324252627282930313233343536373839404142434445464748495051525354"
+                                "555657585960616263646566676869707172737475767778798081828384858687888990919293949596979899";
     char tmp[24];
     size_t at = sizeof tmp;
     uint64_t n = v < 0 ? 0 - (uint64_t)v : (uint64_t)v;
-    do {
-        tmp[--at] = (char)('0' + n % 10);
-        n /= 10;
-    } while (n != 0);
+    for (; n >= 100; n /= 100) {
+        at -= 2;
+        memcpy(tmp + at, pairs + n % 100 * 2, 2);
+    }
+    if (n >= 10) {
+        at -= 2;
+        memcpy(tmp + at, pairs + n * 2, 2);
+    } else {
+        tmp[--at] = (char)('0' + n);
+    }
     if (v < 0) {
         tmp[--at] = '-';
     }

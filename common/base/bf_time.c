@@ -52,6 +52,23 @@ static void put2(char *p, int v) {
     p[1] = (char)('0' + v % 10);
 }
 
+/* Times that are written one after the other are mostly of one day. */
+static void put_date(char dst[10], int64_t days) {
+    static _Thread_local int64_t last_days = INT64_MIN;
+    static _Thread_local char last[10];
+    if (days != last_days) {
+        int year, month, day;
+        date_from_days(days, &year, &month, &day);
+        put2(last, year / 100);
+        put2(last + 2, year % 100);
+        last[4] = last[7] = '-';
+        put2(last + 5, month);
+        put2(last + 8, day);
+        last_days = days;
+    }
+    memcpy(dst, last, sizeof last);
+}
+
 void bf_time_format(char dst[BF_TIME_TEXT_LEN + 1], int64_t t_us) {
     bf_assert(t_us >= BF_TIME_MIN_US && t_us <= BF_TIME_MAX_US);
     int64_t days = t_us / DAY_US, rest = t_us % DAY_US;
@@ -59,13 +76,8 @@ void bf_time_format(char dst[BF_TIME_TEXT_LEN + 1], int64_t t_us) {
         rest += DAY_US;
         days--;
     }
-    int year, month, day, seconds = (int)(rest / SECOND_US), micros = (int)(rest % SECOND_US);
-    date_from_days(days, &year, &month, &day);
-    put2(dst, year / 100);
-    put2(dst + 2, year % 100);
-    dst[4] = dst[7] = '-';
-    put2(dst + 5, month);
-    put2(dst + 8, day);
+    int seconds = (int)(rest / SECOND_US), micros = (int)(rest % SECOND_US);
+    put_date(dst, days);
     dst[10] = 'T';
     put2(dst + 11, seconds / 3600);
     dst[13] = dst[16] = ':';

@@ -39,40 +39,59 @@ enum bf_code event_json_payload(struct bf_buf *out, const struct event *ev, stru
     return out->failed ? bf_fail(err, BF_NOMEM, 0, "the answer is larger than %zu bytes", out->max) : BF_OK;
 }
 
-static void member_uuid(struct bf_json *j, const char *key, const struct bf_uuid *id) {
-    char text[BF_UUID_TEXT_LEN + 1];
-    bf_uuid_format(text, id);
-    bf_json_key(j, key);
-    bf_json_string_n(j, text, BF_UUID_TEXT_LEN);
+/* The envelope's members are known beforehand, so comma, name and colon are one constant each. */
+#define MEMBER(j, name) (bf_buf_append((j)->out, ",\"" name "\":", sizeof ",\"" name "\":" - 1), (j)->comma = false)
+
+static void put_uuid(struct bf_json *j, const struct bf_uuid *id) {
+    char text[BF_UUID_TEXT_LEN + 3];
+    bf_uuid_format(text + 1, id);
+    text[0] = text[BF_UUID_TEXT_LEN + 1] = '"';
+    bf_buf_append(j->out, text, BF_UUID_TEXT_LEN + 2);
 }
 
-static void member_slice(struct bf_json *j, const char *key, struct bf_slice s) {
-    bf_json_key(j, key);
-    bf_json_string_n(j, s.data, s.len);
+static void put_time(struct bf_json *j, int64_t time_us) {
+    char text[BF_TIME_TEXT_LEN + 3];
+    bf_time_format(text + 1, time_us);
+    text[0] = text[BF_TIME_TEXT_LEN + 1] = '"';
+    bf_buf_append(j->out, text, BF_TIME_TEXT_LEN + 2);
 }
 
 static void envelope(struct bf_json *j, const struct event *ev) {
-    member_uuid(j, "event_id", &ev->id);
-    bf_json_member_int(j, "revision", ev->revision);
-    member_slice(j, "topic", ev->topic);
-    bf_json_member_int(j, "partition", ev->partition);
-    bf_json_member_int(j, "offset", ev->offset);
-    member_slice(j, "rim_node_id", ev->node_id);
-    bf_json_member_time(j, "event_time", ev->event_time_us);
-    bf_json_member_time(j, "kafka_time", ev->kafka_time_us);
-    bf_json_member_time(j, "recorded_at", ev->recorded_at_us);
+    bf_json_key(j, "event_id");
+    put_uuid(j, &ev->id);
+    MEMBER(j, "revision");
+    bf_json_int(j, ev->revision);
+    MEMBER(j, "topic");
+    bf_json_string_n(j, ev->topic.data, ev->topic.len);
+    MEMBER(j, "partition");
+    bf_json_int(j, ev->partition);
+    MEMBER(j, "offset");
+    bf_json_int(j, ev->offset);
+    MEMBER(j, "rim_node_id");
+    bf_json_string_n(j, ev->node_id.data, ev->node_id.len);
+    MEMBER(j, "event_time");
+    put_time(j, ev->event_time_us);
+    MEMBER(j, "kafka_time");
+    put_time(j, ev->kafka_time_us);
+    MEMBER(j, "recorded_at");
+    put_time(j, ev->recorded_at_us);
     if (ev->schema_id != 0) {
-        bf_json_member_int(j, "schema_id", ev->schema_id);
+        MEMBER(j, "schema_id");
+        bf_json_int(j, ev->schema_id);
     }
     if (ev->trace_id.data) {
-        member_slice(j, "trace_id", ev->trace_id);
+        MEMBER(j, "trace_id");
+        bf_json_string_n(j, ev->trace_id.data, ev->trace_id.len);
     }
     if (ev->has_cause) {
-        member_uuid(j, "cause_id", &ev->cause_id);
+        MEMBER(j, "cause_id");
+        put_uuid(j, &ev->cause_id);
     }
     if (ev->source_id.data) {
-        member_slice(j, "source_id", ev->source_id);
+        MEMBER(j, "source_id");
+        bf_json_string_n(j, ev->source_id.data, ev->source_id.len);
     }
+    MEMBER(j, "payload");
 }
 
 enum bf_code event_json_write(struct bf_json *j, const struct event *ev, struct schema_cache *schemas,
@@ -81,7 +100,6 @@ enum bf_code event_json_write(struct bf_json *j, const struct event *ev, struct 
     size_t start = j->out->len;
     bf_json_object(j);
     envelope(j, ev);
-    bf_json_key(j, "payload");
     if (event_json_payload(j->out, ev, schemas, err) != BF_OK) {
         *j = before;
         j->out->len = start;

@@ -1,4 +1,5 @@
-/* Copies of events and poison that outlive the store they came from. All bytes of one event lie in one piece of the page's arena. */
+/* Copies of events and poison that outlive the store they came from. The bytes of one event lie in one piece of the page's arena, but for a topic that
+ * is the event's before it. */
 #include "arena.h"
 #include "event.h"
 #include "hot.h"
@@ -44,18 +45,21 @@ static struct bf_slice put_slice(char **at, struct bf_slice from) {
 }
 
 enum bf_code event_page_add(struct event_page *p, const struct event *ev, struct bf_err *err) {
-    size_t bytes = ev->topic.len + ev->node_id.len + ev->trace_id.len + ev->source_id.len + ev->key.len + ev->value.len +
-                   ev->headers.len;
+    const struct event *last = p->count > 0 ? &p->events[p->count - 1] : NULL;
+    struct bf_slice topic = last != NULL && bf_slice_eq(last->topic, ev->topic) ? last->topic : BF_SLICE_NONE; /* mostly one for all */
+    bool key_is_node = ev->key.data != NULL && ev->key.data == ev->node_id.data;
+    size_t bytes = (topic.data != NULL ? 0 : ev->topic.len) + ev->node_id.len + ev->trace_id.len + ev->source_id.len +
+                   (key_is_node ? 0 : ev->key.len) + ev->value.len + ev->headers.len;
     char *at = page_room(p) ? arena_alloc(&p->arena, bytes == 0 ? 1 : bytes) : NULL;
     if (at == NULL)
         return bf_fail(err, BF_NOMEM, 0, "no memory for an event of %zu bytes in a page of %zu", bytes, p->count);
     struct event *copy = &p->events[p->count];
     *copy = *ev;
-    copy->topic = put_slice(&at, ev->topic);
+    copy->topic = topic.data != NULL ? topic : put_slice(&at, ev->topic);
     copy->node_id = put_slice(&at, ev->node_id);
     copy->trace_id = put_slice(&at, ev->trace_id);
     copy->source_id = put_slice(&at, ev->source_id);
-    copy->key = put_slice(&at, ev->key);
+    copy->key = key_is_node ? copy->node_id : put_slice(&at, ev->key);
     copy->value = put_slice(&at, ev->value);
     copy->headers = put_slice(&at, ev->headers);
     p->count++;

@@ -51,7 +51,7 @@ static enum bf_code best_offer(struct best *best, struct fetch *f, int64_t recor
     struct event ev;
     if (recorded_at_us < f->recorded_from_us || recorded_at_us > f->recorded_through_us)
         return BF_OK;
-    enum bf_code code = hot_event_view(f->h, f->txn, recorded_at_us, &ev, err);
+    enum bf_code code = fetch_view(f, recorded_at_us, &ev, err);
     if (code != BF_OK || !event_query_matches(f->q, &ev))
         return code;
     struct event_pos pos = event_pos_of(&ev, f->q->order);

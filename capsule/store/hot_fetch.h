@@ -7,6 +7,7 @@
 struct fetch {
     struct hot *h;
     MDB_txn *txn;
+    MDB_cursor *log; /* where it was read last; NULL: not yet */
     const struct event_query *q;
     const struct event_pos *after;
     size_t limit, taken;
@@ -16,6 +17,8 @@ struct fetch {
     bool more; /* something fits beyond the limit */
 };
 
+/* A view of the event recorded then, into the store: good as long as the transaction. */
+BF_MUST_CHECK enum bf_code fetch_view(struct fetch *f, int64_t recorded_at_us, struct event *ev, struct bf_err *err);
 /* Take the event recorded then, if it fits; sets `more` when the page is full. Candidates must come in the asked order. */
 BF_MUST_CHECK enum bf_code fetch_offer(struct fetch *f, int64_t recorded_at_us, struct bf_err *err);
 

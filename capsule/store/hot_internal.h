@@ -322,6 +322,7 @@ static inline bool topic_filter_allows(const struct topic_filter *f, uint32_t no
 
 /* An event of the log as a view into it, topic and recorded_at included. */
 BF_MUST_CHECK enum bf_code hot_event_view(struct hot *h, MDB_txn *txn, int64_t recorded_at_us, struct event *ev, struct bf_err *err);
+BF_MUST_CHECK enum bf_code hot_event_of_record(struct hot *h, int64_t recorded_at_us, struct bf_slice record, struct event *ev, struct bf_err *err);
 /* Is there a newer revision recorded by known_by? */
 int hot_is_replaced(struct hot *h, MDB_txn *txn, uint32_t topic_no, const struct event *ev, int64_t known_by_us, bool *replaced);
 

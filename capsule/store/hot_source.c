@@ -110,10 +110,14 @@ void topic_filter_fini(struct topic_filter *f) {
 
 enum bf_code hot_event_view(struct hot *h, MDB_txn *txn, int64_t recorded_at_us, struct event *ev, struct bf_err *err) {
     struct bf_slice record;
-    struct record_peek peek;
     int rc = hot_log_get(h, txn, recorded_at_us, &record);
     if (rc != MDB_SUCCESS)
         return rc == MDB_NOTFOUND ? hot_corrupt(err, "an index names a record that is not there") : hot_fail(err, rc, "reading the log");
+    return hot_event_of_record(h, recorded_at_us, record, ev, err);
+}
+
+enum bf_code hot_event_of_record(struct hot *h, int64_t recorded_at_us, struct bf_slice record, struct event *ev, struct bf_err *err) {
+    struct record_peek peek;
     if (!record_peek(record, &peek) || !record_event_get(record, ev))
         return hot_corrupt(err, "an event's record");
     ev->topic = hot_topic_name(h, peek.topic_no);

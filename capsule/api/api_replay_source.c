@@ -3,6 +3,8 @@
  * appear: no gap, no repeat. */
 #include "api_replay.h"
 
+#include "api_replay_ahead.h"
+
 #include "bf_time.h"
 
 #include <stdlib.h>
@@ -10,6 +12,7 @@
 #include <time.h>
 
 #define WAIT_MS 50            /* how long a stop or a vanished client may go unseen */
+#define AHEAD_ROWS 500        /* a page as large as this is worth a thread that fetches the next one meanwhile */
 #define WAKE_EARLY_US 100     /* the scheduler takes about that long */
 
 struct replay {
@@ -23,6 +26,7 @@ struct replay {
     bool last_round;            /* what is asked for was complete when this round began */
     struct event_page page;
     size_t at; /* in page */
+    struct replay_ahead *ahead; /* NULL: not yet */
     int64_t due_us, clock_us; /* pace: when the last event was due (monotonic), and its own time */
     bool pacing;
     int64_t sent_us; /* when something was last written */
@@ -34,6 +38,7 @@ bool replay_has_seam(const struct replay_settings *s) {
 
 static void replay_free(void *source) {
     struct replay *r = source;
+    replay_ahead_free(r->ahead);
     event_page_fini(&r->page);
     free(r->text);
     free(r);
@@ -53,17 +58,36 @@ static void replay_cursor(void *source, const struct event *ev, char dst[CURSOR_
 
 /* ---- pages ---- */
 
+/* Only while there surely is more: then nothing changes the question before the next page is taken. Without a thread each page is fetched when it is
+ * wanted. */
+static void look_ahead(struct replay *r, struct api_stream *st) {
+    if (r->exhausted || r->live || r->s.speed > 0 || r->page.count < AHEAD_ROWS) {
+        return;
+    }
+    if (!r->ahead) {
+        r->ahead = replay_ahead_new(api_stream_api(st)->capsule->store);
+    }
+    if (r->ahead) {
+        (void)!replay_ahead_begin(r->ahead, &r->q, &r->after, api_stream_rows(st));
+    }
+}
+
 static enum bf_code fetch(struct replay *r, struct api_stream *st, struct bf_err *err) {
     struct store *store = api_stream_api(st)->capsule->store;
+    enum bf_code code = BF_OK;
     event_page_clear(&r->page);
     r->at = 0;
-    if (store_fetch(store, &r->q, r->have_after ? &r->after : NULL, api_stream_rows(st), &r->page, &r->exhausted, err) != BF_OK) {
-        return err->code;
+    if (!r->ahead || !replay_ahead_take(r->ahead, &r->page, &r->exhausted, &code, err)) {
+        code = store_fetch(store, &r->q, r->have_after ? &r->after : NULL, api_stream_rows(st), &r->page, &r->exhausted, err);
+    }
+    if (code != BF_OK) {
+        return code;
     }
     if (r->page.count > 0) {
         r->after = event_pos_of(&r->page.events[r->page.count - 1], r->q.order);
         r->have_after = true;
     }
+    look_ahead(r, st);
     return BF_OK;
 }
 

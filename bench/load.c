@@ -11,13 +11,15 @@
 #include "bf_topics.h"
 
 #include <inttypes.h>
+#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 struct load_settings {
     char *bootstrap, *registry, *schemas_dir, *topic, *ledger;
-    int64_t events, nodes, rate, seed, linger_ms;
+    int64_t events, nodes, rate, seed, linger_ms, poison;
+    bool two_schemas, repeatable;
 };
 
 #define F(name) offsetof(struct load_settings, name)
@@ -31,6 +33,11 @@ static const struct bf_setting table[] = {
     {"rate", BF_SETTING_INT, F(rate), "0", 0, 100000000, false, false, "events/s", "Evenly; 0: as fast as Kafka takes them"},
     {"seed", BF_SETTING_INT, F(seed), "1", 0, INT64_MAX, false, false, NULL, "Of the random walk"},
     {"linger-ms", BF_SETTING_INT, F(linger_ms), "5", 0, 1000, false, false, "ms", "Batching of the producer"},
+    {"poison", BF_SETTING_INT, F(poison), "0", 0, INT64_MAX, false, false, "events",
+     "One in so many cannot be taken in: garbage, an unknown schema, cut short, a bad node id, invalid UTF-8 in turn; 0: none"},
+    {"two-schemas", BF_SETTING_BOOL, F(two_schemas), "false", 0, 0, false, false, NULL, "Two versions of the schema, record by record"},
+    {"repeatable", BF_SETTING_BOOL, F(repeatable), "false", 0, 0, false, false, NULL,
+     "Ids and times follow from the seed: a second run sends the same events again"},
     {"ledger", BF_SETTING_STRING, F(ledger), NULL, 0, 0, false, false, NULL,
      "Write one line `event_id partition offset` for each acknowledged event here"},
     {NULL, 0, 0, NULL, 0, 0, false, false, NULL, NULL},
@@ -45,7 +52,7 @@ struct load {
     FILE *ledger;
     int64_t acknowledged, failed;
     uint64_t random;
-    int32_t schema_id;
+    int32_t schema_ids[2];
 };
 
 static uint64_t next_random(struct load *l) { /* xorshift64* */
@@ -77,7 +84,8 @@ static uint8_t *put_double(uint8_t *p, double d) {
 
 static size_t encode(struct load *l, const char *node, const char *id, int64_t now_ms, int64_t clock, uint8_t *dst) {
     uint8_t *p = dst;
-    bf_frame_put(p, l->schema_id);
+    bool second = l->s.two_schemas && clock % 2;
+    bf_frame_put(p, l->schema_ids[second]);
     p = put_string(p + BF_FRAME_BYTES, node);
     p = put_string(put_long(p, 1), id);
     p = put_long(put_long(put_long(p, now_ms), now_ms), clock);
@@ -94,7 +102,20 @@ static size_t encode(struct load *l, const char *node, const char *id, int64_t n
     p = put_long(p, 0);
     p = put_string(put_string(put_long(p, 1), "venue"), "bench");
     p = put_long(p, 0);
+    if (second)
+        p = put_long(p, 0); /* the field that the second version has more */
     return (size_t)(p - dst);
+}
+
+/* Spoil a good record, each time in another way. `node` is what was encoded. */
+static size_t spoil(struct load *l, const char *node, int64_t index, uint8_t *value, size_t len) {
+    switch (index / l->s.poison % 5) {
+    case 0: memset(value, 0xA5, len); return len;
+    case 1: bf_frame_put(value, 2000000000); return len;
+    case 2: return len - 9;
+    case 3: value[BF_FRAME_BYTES + 1] = 'R'; return len; /* the node id begins behind its length */
+    default: value[BF_FRAME_BYTES + strlen(node)] = 0xff; return len;
+    }
 }
 
 static void delivered(void *ctx, void *opaque, enum bf_code code, const struct bf_err *err, int32_t partition, int64_t offset) {
@@ -112,9 +133,17 @@ static enum bf_code send_one(struct load *l, int64_t index, struct bf_err *err) 
     char node[64], id[BF_UUID_TEXT_LEN + 1];
     uint8_t value[512];
     struct bf_uuid uuid = bf_uuid_v7();
+    int64_t now_ms = bf_time_now_us() / 1000;
+    if (l->s.repeatable) {
+        now_ms = INT64_C(1767225600000) + index / 100;
+        bf_put_be64(uuid.b + 8, next_random(l) >> 2 | UINT64_C(1) << 63);
+        bf_put_be64(uuid.b, (uint64_t)now_ms << 16 | 0x7000 | (uint64_t)(index % 4096));
+    }
     bf_uuid_format(id, &uuid);
     snprintf(node, sizeof node, "rim:entity:bench:N%06" PRIu64, next_random(l) % (uint64_t)l->s.nodes);
-    size_t len = encode(l, node, id, bf_time_now_us() / 1000, index, value);
+    size_t len = encode(l, node, id, now_ms, index, value);
+    if (l->s.poison > 0 && index % l->s.poison == l->s.poison - 1)
+        len = spoil(l, node, index, value, len);
     void *opaque = l->ledger ? strdup(id) : NULL;
     enum bf_code code;
     while ((code = bf_producer_send(l->producer, l->s.topic, -1, bf_slice_str(node), (struct bf_slice){value, len}, NULL, 0, 0, opaque,
@@ -137,6 +166,22 @@ static void pace(struct load *l, int64_t started_us, int64_t index) {
     bf_producer_poll(l->producer, 0);
 }
 
+/* The schema with one optional field more. */
+static enum bf_code register_second(struct load *l, struct bf_registry *registry, const char *first, struct bf_err *err) {
+    json_t *schema = json_loads(first, 0, NULL);
+    json_t *field = json_pack("{s:s,s:[s,s],s:n}", "name", "bench_more", "type", "null", "string", "default");
+    enum bf_code code = BF_NOMEM;
+    char *text = NULL;
+    if (schema && field && json_array_append(json_object_get(schema, "fields"), field) == 0)
+        text = json_dumps(schema, JSON_COMPACT);
+    code = text ? bf_registry_register(registry, "rim.fast-path-value", text, &l->schema_ids[1], err)
+                : bf_fail(err, BF_NOMEM, 0, "no memory for a schema");
+    free(text);
+    json_decref(field);
+    json_decref(schema);
+    return code;
+}
+
 static enum bf_code open_all(struct load *l, struct bf_err *err) {
     struct bf_topics *topics = NULL;
     struct bf_registry *registry = NULL;
@@ -144,7 +189,9 @@ static enum bf_code open_all(struct load *l, struct bf_err *err) {
     if (code == BF_OK)
         code = bf_registry_new(l->s.registry, 5000, &registry, err);
     if (code == BF_OK)
-        code = bf_registry_register(registry, "rim.fast-path-value", bf_topics_find(topics, "rim.fast-path")->schema_json, &l->schema_id, err);
+        code = bf_registry_register(registry, "rim.fast-path-value", bf_topics_find(topics, "rim.fast-path")->schema_json, &l->schema_ids[0], err);
+    if (code == BF_OK && l->s.two_schemas)
+        code = register_second(l, registry, bf_topics_find(topics, "rim.fast-path")->schema_json, err);
     if (code == BF_OK && l->s.ledger && !(l->ledger = fopen(l->s.ledger, "a")))
         code = bf_fail(err, BF_INVALID, 0, "ledger: %s cannot be written", l->s.ledger);
     const struct bf_producer_settings settings = {.bootstrap = l->s.bootstrap, .client_id = "bench-load", .linger_ms = l->s.linger_ms,

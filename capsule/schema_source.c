@@ -13,6 +13,7 @@
 #define UNKNOWN_BELIEVED_US (10 * INT64_C(1000000))
 #define REGISTRY_TIMEOUT_MS 5000
 #define ANSWER_WAIT_MS 20                       /* a registry that is well answers within this, and ingest need not come again */
+#define PING_EVERY_MS 5000                      /* all schemas may be known: only so does anybody learn whether the registry is there */
 #define ANSWER_KEPT_US (5 * INT64_C(1000000)) /* nobody came for it: its partition was taken from us */
 
 /* An id or guid that the registry does not know: first asked, and asked last. */
@@ -54,13 +55,32 @@ struct schema_source {
 
 /* ---- asking ---- */
 
+static void say_registry(struct schema_source *s, bool up) {
+    atomic_store(&s->c->dependency_up[DEPENDENCY_REGISTRY], up);
+}
+
+/* Under lock, which is let go meanwhile. */
+static void ping(struct schema_source *s) {
+    struct bf_err err;
+    pthread_mutex_unlock(&s->lock);
+    say_registry(s, bf_registry_ping(s->registry, &err) == BF_OK);
+    pthread_mutex_lock(&s->lock);
+}
+
 static void *ask_on(void *arg) {
     struct schema_source *s = arg;
     struct question *q = &s->question;
+    int64_t ping_us = bf_time_monotonic_us();
     pthread_mutex_lock(&s->lock);
     while (!s->stopping) {
+        if (q->state != QUESTION_ASKED && bf_time_monotonic_us() >= ping_us) {
+            ping(s);
+            ping_us = bf_time_monotonic_us() + PING_EVERY_MS * INT64_C(1000);
+            continue;
+        }
         if (q->state != QUESTION_ASKED) {
-            pthread_cond_wait(&s->changed, &s->lock);
+            struct timespec until = {(time_t)(ping_us / 1000000), (long)(ping_us % 1000000) * 1000};
+            pthread_cond_clockwait(&s->changed, &s->lock, CLOCK_MONOTONIC, &until);
             continue;
         }
         struct bf_frame frame = q->frame;
@@ -234,7 +254,7 @@ enum bf_code schema_source_resolve(void *ctx, const struct bf_frame *frame, int3
         return bf_fail(err, BF_NOT_FOUND, 0, "the registry does not know schema id %d", frame->schema_id);
     struct bf_registry_schema *found = NULL;
     enum bf_code code = ask(s, frame, &found, err);
-    atomic_store(&s->c->dependency_up[DEPENDENCY_REGISTRY], code == BF_OK || code == BF_NOT_FOUND);
+    say_registry(s, code == BF_OK || code == BF_NOT_FOUND);
     if (code == BF_NOT_FOUND)
         return note_unknown(s, frame, err);
     if (code != BF_OK)

@@ -110,6 +110,17 @@ static enum bf_code call(struct bf_registry *r, const char *method, struct bf_sl
     return code;
 }
 
+enum bf_code bf_registry_ping(struct bf_registry *r, struct bf_err *err) {
+    int status = 0;
+    url_begin(r);
+    bf_buf_puts(&r->url, "/config");
+    bf_buf_putc(&r->url, '\0');
+    if (r->url.failed) return bf_fail(err, BF_INVALID, 0, "the registry's address is too long");
+    enum bf_code code = bf_http_call(r->http, "GET", r->url.data, NULL, BF_SLICE_NONE, &status, &r->answer, err);
+    if (code != BF_OK) return bf_err_prepend(err, "registry");
+    return status < 500 ? BF_OK : bf_fail(err, BF_AGAIN, status, "the registry answers %d", status);
+}
+
 static enum bf_code bad_answer(const char *what, struct bf_err *err) {
     return bf_fail(err, BF_AGAIN, 0, "the registry's answer has no usable %s", what);
 }

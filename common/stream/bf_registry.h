@@ -26,6 +26,9 @@ struct bf_registry_schema {
 BF_MUST_CHECK enum bf_code bf_registry_new(const char *base_url, int64_t timeout_ms, struct bf_registry **out, struct bf_err *err);
 void bf_registry_free(struct bf_registry *r);
 
+/* Does it answer at all? GET /config; whatever it says short of a 5xx will do. BF_AGAIN: it does not. */
+BF_MUST_CHECK enum bf_code bf_registry_ping(struct bf_registry *r, struct bf_err *err);
+
 /* GET /schemas/ids/{id} and the references. The caller owns *out: bf_registry_schema_free(). */
 BF_MUST_CHECK enum bf_code bf_registry_get(struct bf_registry *r, int32_t id, struct bf_registry_schema **out, struct bf_err *err);
 /* GET /schemas/guids/{guid}. */

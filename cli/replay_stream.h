@@ -14,6 +14,7 @@ struct replay_request {
     const char *cursor;        /* where to begin; NULL: at the start */
     int resumes_max;           /* cuts in a row without a new line that are borne */
     bool quiet;                /* no word about cuts */
+    bool flush;                /* `out` is read while this runs */
     void (*on_event)(void *ctx, const char *line, size_t len); /* each line without its newline; may be NULL */
     void *ctx;
     FILE *out; /* event lines as they came; NULL: nowhere */

@@ -108,3 +108,25 @@ static enum bf_code with_zlib(struct bf_compressor *c, struct bf_slice in, enum 
 enum bf_code bf_compress(struct bf_compressor *c, struct bf_slice in, enum bf_flush flush, struct bf_buf *out, struct bf_err *err) {
     return c->zstd != NULL ? with_zstd(c, in, flush, out, err) : with_zlib(c, in, flush, out, err);
 }
+
+enum bf_code bf_inflate(struct bf_slice in, struct bf_buf *out, struct bf_err *err) {
+    z_stream z = {.next_in = (Bytef *)(uintptr_t)in.data, .avail_in = (uInt)in.len};
+    int rc = in.len > UINT32_MAX ? Z_DATA_ERROR : inflateInit2(&z, RAW_WINDOW);
+    if (rc != Z_OK) {
+        return bf_fail(err, rc == Z_MEM_ERROR ? BF_NOMEM : BF_INVALID, rc, "zlib: %zu bytes cannot be inflated", in.len);
+    }
+    while (rc == Z_OK) {
+        if (!bf_buf_reserve(out, ROOM_BYTES)) {
+            inflateEnd(&z);
+            return bf_fail(err, BF_NOMEM, 0, "the inflated bytes are more than %zu", out->max);
+        }
+        size_t room = out->cap - out->len < UINT32_MAX ? out->cap - out->len : UINT32_MAX;
+        z.next_out = (Bytef *)out->data + out->len;
+        z.avail_out = (uInt)room;
+        rc = inflate(&z, Z_NO_FLUSH);
+        out->len += room - z.avail_out;
+    }
+    bool whole = rc == Z_STREAM_END && z.avail_in == 0;
+    inflateEnd(&z);
+    return whole ? BF_OK : bf_fail(err, BF_INVALID, rc, "zlib: not a whole deflate stream");
+}

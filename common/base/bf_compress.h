@@ -26,4 +26,7 @@ void bf_compressor_free(struct bf_compressor *c);
 BF_MUST_CHECK enum bf_code bf_compress(struct bf_compressor *c, struct bf_slice in, enum bf_flush flush, struct bf_buf *out,
                                        struct bf_err *err);
 
+/* A whole raw deflate stream back into its bytes, appended to *out. BF_INVALID: it is broken or cut. BF_NOMEM: out's max was reached. */
+BF_MUST_CHECK enum bf_code bf_inflate(struct bf_slice in, struct bf_buf *out, struct bf_err *err);
+
 #endif

@@ -25,6 +25,9 @@ int cli_listing(const struct cli_command *cmd, int argc, char **argv); /* histor
 int cli_state(const struct cli_command *cmd, int argc, char **argv);
 int cli_world(const struct cli_command *cmd, int argc, char **argv);
 int cli_topics(const struct cli_command *cmd, int argc, char **argv);
+int cli_nodes(const struct cli_command *cmd, int argc, char **argv);
+int cli_reads(const struct cli_command *cmd, int argc, char **argv);
+int cli_schema(const struct cli_command *cmd, int argc, char **argv);
 int cli_coverage(const struct cli_command *cmd, int argc, char **argv);
 int cli_lag(const struct cli_command *cmd, int argc, char **argv);
 int cli_quarantine(const struct cli_command *cmd, int argc, char **argv);

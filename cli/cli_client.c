@@ -164,6 +164,8 @@ void cli_params(struct cli_client *c, const struct bf_setting *table, const void
         const char *value;
         char name[64];
         size_t n = 0;
+        if (s->type == BF_SETTING_BOOL) /* says how to ask, not what */
+            continue;
         memcpy(&value, (const char *)values + s->field, sizeof value);
         for (; s->key[n] != '\0' && n + 1 < sizeof name; n++)
             name[n] = s->key[n] == '-' ? '_' : s->key[n];

@@ -1,33 +1,7 @@
 /* What is held, and what became of the rest: topics, coverage, lag, quarantine. */
-#include "cli.h"
+#include "cli_rows.h"
 
 #include <string.h>
-
-enum { PARAMS_MAX = 8 };
-struct query {
-    struct cli_options common;
-    char *params[PARAMS_MAX];
-};
-
-#define PARAM(index, key, help)                                                                                        \
-    { key, BF_SETTING_STRING, offsetof(struct query, params) + (index) * sizeof(char *), NULL, 0, 0, false, false, NULL, help }
-
-/* Rows of members by name; "a.b" looks into member a. */
-static void print_rows(const json_t *list, const struct cli_column *columns, const char *const *keys, size_t count) {
-    struct cli_table t;
-    size_t i;
-    json_t *row;
-    cli_table_init(&t, columns, count);
-    json_array_foreach((json_t *)(uintptr_t)list, i, row)
-        for (size_t k = 0; k < count; k++) {
-            const char *dot = strchr(keys[k], '.');
-            char outer[64];
-            snprintf(outer, sizeof outer, "%.*s", dot != NULL ? (int)(dot - keys[k]) : 0, keys[k]);
-            cli_cell_json(&t, dot != NULL ? json_object_get(json_object_get(row, outer), dot + 1) : json_object_get(row, keys[k]));
-        }
-    cli_table_print(&t, stdout);
-    cli_table_fini(&t);
-}
 
 static void print_watermarks(const json_t *answer) {
     const char *recorded = cli_str(answer, "recorded_through"), *archived = cli_str(answer, "archived_through");
@@ -38,40 +12,9 @@ static void print_watermarks(const json_t *answer) {
     fputc('\n', stderr);
 }
 
-/* The four commands differ in path, options and what they print. */
-struct listing {
-    const struct bf_settings_program *program;
-    const char *path;
-    int positional_max;
-    void (*print)(const json_t *answer, bool one);
-    bool post;
-};
-
-static int run(const struct listing *l, int argc, char **argv, int *left_count, char ***left, struct query *q) {
-    struct cli_client c = {0};
-    json_t *answer = NULL;
-    int exit_code;
-    if (!cli_load(l->program, argc, argv, 0, l->positional_max, q, left, left_count, &exit_code) ||
-        (exit_code = cli_client_open(&c, &q->common)) != BF_EXIT_OK)
-        goto done;
-    c.post = l->post;
-    cli_path(&c, l->path);
-    if (*left_count == 1)
-        cli_segment(&c, (*left)[0]);
-    cli_params(&c, l->program->table, q);
-    exit_code = cli_get_json(&c, &q->common, &answer);
-    if (answer != NULL)
-        l->print(answer, *left_count == 1);
-done:
-    json_decref(answer);
-    cli_client_close(&c);
-    bf_settings_fini(l->program, q);
-    return exit_code;
-}
-
 /* ---- topics ---- */
 
-static const struct bf_setting topics_table[] = {CLI_OPTION_ROWS(struct query), CLI_OPTIONS_END};
+static const struct bf_setting topics_table[] = {CLI_OPTION_ROWS(struct cli_rows_query), CLI_OPTIONS_END};
 static const struct bf_settings_program topics_program = {
     "butterfly", "topics [TOPIC] [options]", "Shows the topics held and how much of them; of one topic its partitions.", NULL, topics_table, true};
 
@@ -85,24 +28,21 @@ static void print_topics(const json_t *answer, bool one) {
     static const char *const partition_keys[] = {"partition",    "first_offset",    "next_offset", "events",
                                                  "lag_messages", "archived_offset", "epoch",       "newest_event_time"};
     if (one)
-        print_rows(json_object_get(answer, "partitions"), of_partitions, partition_keys, 8);
+        cli_rows_print(json_object_get(answer, "partitions"), of_partitions, partition_keys, 8);
     else
-        print_rows(json_object_get(answer, "topics"), of_topics, topic_keys, 8);
+        cli_rows_print(json_object_get(answer, "topics"), of_topics, topic_keys, 8);
     print_watermarks(answer);
 }
 
 int cli_topics(const struct cli_command *cmd, int argc, char **argv) {
     (void)cmd;
-    static const struct listing l = {&topics_program, "/v1/topics", 1, print_topics, false};
-    struct query q = {0};
-    char **left;
-    int left_count = 0;
-    return run(&l, argc, argv, &left_count, &left, &q);
+    static const struct cli_rows_command l = {&topics_program, "/v1/topics", 0, 1, print_topics, false};
+    return cli_rows_run(&l, argc, argv);
 }
 
 /* ---- lag ---- */
 
-static const struct bf_setting lag_table[] = {CLI_OPTION_ROWS(struct query), CLI_OPTIONS_END};
+static const struct bf_setting lag_table[] = {CLI_OPTION_ROWS(struct cli_rows_query), CLI_OPTIONS_END};
 static const struct bf_settings_program lag_program = {"butterfly", "lag [options]", "Shows how far the server is behind Kafka, by partition.",
                                                        NULL, lag_table, false};
 
@@ -111,26 +51,23 @@ static void print_lag(const json_t *answer, bool one) {
                                                 {"LAG", true},    {"SECONDS", true},   {"ARCHIVED", true}};
     static const char *const keys[] = {"topic", "partition", "next_offset", "high_watermark", "lag_messages", "lag_seconds", "archived_offset"};
     (void)one;
-    print_rows(json_object_get(answer, "lag"), columns, keys, 7);
+    cli_rows_print(json_object_get(answer, "lag"), columns, keys, 7);
     fprintf(stderr, "%lld messages behind, ", (long long)cli_int(answer, "lag_messages", 0));
     print_watermarks(answer);
 }
 
 int cli_lag(const struct cli_command *cmd, int argc, char **argv) {
     (void)cmd;
-    static const struct listing l = {&lag_program, "/v1/lag", 0, print_lag, false};
-    struct query q = {0};
-    char **left;
-    int left_count = 0;
-    return run(&l, argc, argv, &left_count, &left, &q);
+    static const struct cli_rows_command l = {&lag_program, "/v1/lag", 0, 0, print_lag, false};
+    return cli_rows_run(&l, argc, argv);
 }
 
 /* ---- coverage ---- */
 
 static const struct bf_setting coverage_table[] = {
-    CLI_OPTION_ROWS(struct query),
-    PARAM(0, "topic", "Only of this topic"),
-    PARAM(1, "partition", "Only of this partition"),
+    CLI_OPTION_ROWS(struct cli_rows_query),
+    CLI_ROWS_PARAM(0, "topic", "Only of this topic"),
+    CLI_ROWS_PARAM(1, "partition", "Only of this partition"),
     CLI_OPTIONS_END,
 };
 static const struct bf_settings_program coverage_program = {
@@ -163,49 +100,52 @@ static void print_coverage(const json_t *answer, bool one) {
 
 int cli_coverage(const struct cli_command *cmd, int argc, char **argv) {
     (void)cmd;
-    static const struct listing l = {&coverage_program, "/v1/coverage", 0, print_coverage, false};
-    struct query q = {0};
-    char **left;
-    int left_count = 0;
-    return run(&l, argc, argv, &left_count, &left, &q);
+    static const struct cli_rows_command l = {&coverage_program, "/v1/coverage", 0, 0, print_coverage, false};
+    return cli_rows_run(&l, argc, argv);
 }
 
 /* ---- quarantine ---- */
 
 static const struct bf_setting quarantine_table[] = {
-    CLI_OPTION_ROWS(struct query),
-    PARAM(0, "topic", "Only of this topic"),
-    PARAM(1, "reason", "Only these: avro, framing, schema, node_id, utf8, limit or refused"),
-    PARAM(2, "schema-id", "Only of this schema id"),
-    PARAM(3, "redriven", "true or false"),
-    PARAM(4, "limit", "At most so many"),
-    PARAM(5, "cursor", "Go on where another page ended"),
+    CLI_OPTION_ROWS(struct cli_rows_query),
+    CLI_ROWS_PARAM(0, "topic", "Only of this topic"),
+    CLI_ROWS_PARAM(1, "reason", "Only these: avro, framing, schema, node_id, utf8, limit or refused"),
+    CLI_ROWS_PARAM(2, "schema-id", "Only of this schema id"),
+    CLI_ROWS_PARAM(3, "redriven", "true or false"),
+    CLI_ROWS_PARAM(4, "limit", "At most so many"),
+    CLI_ROWS_PARAM(5, "cursor", "Go on where another page ended"),
+    CLI_ROWS_RAW("With one record: write its value's bytes to standard output"),
+    CLI_ROWS_PARAM(6, "part", "With --raw: key or headers instead"),
     CLI_OPTIONS_END,
 };
 static const struct bf_settings_program quarantine_program = {
-    "butterfly", "quarantine [redrive] [options]", "Shows the records that could not be taken in, and why.", NULL, quarantine_table, true};
+    "butterfly", "quarantine [redrive | TOPIC PARTITION OFFSET] [options]",
+    "Shows the records that could not be taken in, and why; of one record everything, or with --raw its bytes.", NULL, quarantine_table, true};
 
 static void print_quarantine(const json_t *answer, bool one) {
     static const struct cli_column columns[] = {{"TOPIC", false},  {"PARTITION", true}, {"OFFSET", true},    {"QUARANTINED", false},
                                                 {"REASON", false}, {"SCHEMA", true},    {"REDRIVEN", false}, {"DETAIL", false}};
     static const char *const keys[] = {"topic", "partition", "offset", "quarantined_at", "reason", "schema_id", "redriven_at", "detail"};
     const json_t *list = json_object_get(answer, "quarantined");
-    (void)one;
-    print_rows(list, columns, keys, 8);
+    if (one) {
+        cli_rows_print_fields(answer);
+        return;
+    }
+    cli_rows_print(list, columns, keys, 8);
     fprintf(stderr, "%zu record%s\n", json_array_size(list), json_array_size(list) == 1 ? "" : "s");
     if (cli_str(answer, "next") != NULL)
         fprintf(stderr, "more: --cursor %s\n", cli_str(answer, "next"));
 }
 
 static const struct bf_setting redrive_table[] = {
-    CLI_OPTION_ROWS(struct query),
-    PARAM(0, "topic", "Only of this topic"),
-    PARAM(1, "partition", "Only of this partition; needs --topic"),
-    PARAM(2, "offset", "Only this offset; needs --partition"),
-    PARAM(3, "reason", "Only these: avro, framing, schema, node_id, utf8, limit or refused"),
-    PARAM(4, "schema-id", "Only of this schema id"),
-    PARAM(5, "dry-run", "true: only say what would become of each"),
-    PARAM(6, "limit", "At most so many"),
+    CLI_OPTION_ROWS(struct cli_rows_query),
+    CLI_ROWS_PARAM(0, "topic", "Only of this topic"),
+    CLI_ROWS_PARAM(1, "partition", "Only of this partition; needs --topic"),
+    CLI_ROWS_PARAM(2, "offset", "Only this offset; needs --partition"),
+    CLI_ROWS_PARAM(3, "reason", "Only these: avro, framing, schema, node_id, utf8, limit or refused"),
+    CLI_ROWS_PARAM(4, "schema-id", "Only of this schema id"),
+    CLI_ROWS_PARAM(5, "dry-run", "true: only say what would become of each"),
+    CLI_ROWS_PARAM(6, "limit", "At most so many"),
     CLI_OPTIONS_END,
 };
 static const struct bf_settings_program redrive_program = {
@@ -217,7 +157,7 @@ static void print_redrive(const json_t *answer, bool one) {
                                                 {"EVENT", false},   {"REVISION", true},  {"DETAIL", false}};
     static const char *const keys[] = {"topic", "partition", "offset", "outcome", "event_id", "revision", "detail"};
     (void)one;
-    print_rows(json_object_get(answer, "results"), columns, keys, 7);
+    cli_rows_print(json_object_get(answer, "results"), columns, keys, 7);
     fprintf(stderr, "%lld of %lld %s%s\n", (long long)cli_int(answer, "redriven", 0), (long long)cli_int(answer, "found", 0),
             json_is_true(json_object_get(answer, "dry_run")) ? "could be taken in" : "were taken in",
             json_is_true(json_object_get(answer, "more")) ? "; there are more" : "");
@@ -225,13 +165,10 @@ static void print_redrive(const json_t *answer, bool one) {
 
 int cli_quarantine(const struct cli_command *cmd, int argc, char **argv) {
     (void)cmd;
-    static const struct listing l = {&quarantine_program, "/v1/quarantine", 0, print_quarantine, false};
-    static const struct listing redrive = {&redrive_program, "/v1/quarantine", 1, print_redrive, true};
-    struct query q = {0};
-    char **left;
-    int left_count = 0;
-    for (int i = 1; i < argc; i++) /* a word without dashes can only be the action */
+    static const struct cli_rows_command l = {&quarantine_program, "/v1/quarantine", 0, 3, print_quarantine, false};
+    static const struct cli_rows_command redrive = {&redrive_program, "/v1/quarantine", 0, 1, print_redrive, true};
+    for (int i = 1; i < argc; i++) /* words without dashes are the action, or a record's place */
         if (strcmp(argv[i], "redrive") == 0)
-            return run(&redrive, argc, argv, &left_count, &left, &q);
-    return run(&l, argc, argv, &left_count, &left, &q);
+            return cli_rows_run(&redrive, argc, argv);
+    return cli_rows_run(&l, argc, argv);
 }

@@ -18,10 +18,13 @@ static const struct cli_command commands[] = {
     {"rejudge", "judge one of PLATO's decisions again, and compare", cli_rejudge},
     {"replay", "a range of events in order, with count and digest checked", cli_replay},
     {"replays", "replays into Kafka: start, show, pause, resume, cancel", cli_replays},
+    {"nodes", "the nodes that are known, and what is held of one", cli_nodes},
     {"topics", "the topics held, and how much of them", cli_topics},
     {"coverage", "what became of every offset of a partition", cli_coverage},
     {"lag", "how far behind Kafka the server is", cli_lag},
     {"quarantine", "records that could not be taken in, and why", cli_quarantine},
+    {"schema", "a schema that a value was written with", cli_schema},
+    {"reads", "who read what of history", cli_reads},
     {"token", "draw a bearer token for the server's tokens-file", cli_token},
     {"verify", "prove that what is held is complete: ledger, counts, digest", cli_verify},
 };

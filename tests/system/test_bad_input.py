@@ -80,6 +80,11 @@ class BadInput(SystemTest):
         for row, (name, (value, _, _)) in zip(self.in_order(), self.bad.items()):
             status, body = self.stack.raw(f"/v1/quarantine/{row['topic']}/{row['partition']}/{row['offset']}/raw")
             self.assertEqual((status, body == value, len(body)), (200, True, len(value)), name)
+        row, (name, (value, _, _)) = next((r, b) for r, b in zip(self.in_order(), self.bad.items()) if b[1][0])
+        place = (row["topic"], str(row["partition"]), str(row["offset"]))
+        self.assertEqual(self.stack.butterfly("quarantine", *place, "--raw").stdout, value, name)
+        self.assertIn(row["reason"], self.stack.butterfly("quarantine", *place).stdout.decode())
+        self.assertEqual(self.stack.butterfly("quarantine", place[0], check=False).returncode, 2)
         archived = self.stack.psql("select kafka_offset, reason, length(raw) from capsule.quarantine order by kafka_offset")
         self.assertEqual([r[1] for r in archived], [reason for _, _, reason in self.bad.values()])
         self.assertEqual([int(r[2]) for r in archived], [len(value) for value, _, _ in self.bad.values()])

@@ -146,6 +146,18 @@ class MainLine(SystemTest):
         self.assertEqual(trailer["digest"], "sha256:" + hashlib.sha256(b"".join(lines[:-1])).hexdigest())
         self.assertEqual(trailer["count"], COUNT)
 
+    def test_c_the_command_line_lists_nodes_schemas_and_reads(self):
+        nodes = [n["rim_node_id"] for n in json.loads(self.stack.butterfly("nodes", "--json", "--limit", "10000").stdout)["nodes"]]
+        self.assertTrue(nodes)
+        self.assertIn(FAST_PATH, self.stack.butterfly("nodes", nodes[0]).stdout.decode())
+        event = self.stack.get("/v1/events", topic=FAST_PATH, limit=1)["events"][0]
+        schema = json.loads(self.stack.butterfly("schema", str(event["schema_id"])).stdout)
+        self.assertEqual(schema["type"], "record")
+        self.assertEqual(self.stack.butterfly("schema", check=False).returncode, 2)
+        reads = json.loads(self.stack.butterfly("reads", "--json", "--limit", "10000").stdout)["reads"]
+        self.assertIn("/v1/events", [r["route"] for r in reads])
+        self.assertIn("QUESTION", self.stack.butterfly("reads", "--limit", "1").stdout.decode())
+
 
 if __name__ == "__main__":
     unittest.main()

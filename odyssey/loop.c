@@ -105,7 +105,8 @@ static enum bf_code on_message(void *ctx, const struct bf_message *msg, struct b
     const struct engine_output output = {on_reflex, o};
     fill_signal(o, &record, &signal);
     o->kafka_ms = msg->timestamp_ms;
-    code = engine_signal(p->engine, &signal, bf_time_monotonic_us(), &output, &outcome, err);
+    int64_t arrived_us = o->rules->lateness_us > 0 ? bf_time_monotonic_us() : 0; /* nothing waits otherwise */
+    code = engine_signal(p->engine, &signal, arrived_us, &output, &outcome, err);
     o->kafka_ms = 0;
     if (code != BF_OK) return code;
     bf_series_add(o->outcomes[outcome], 1);

@@ -534,7 +534,7 @@ static int wait_ms(const struct bf_consumer *c, int64_t deadline_us) {
 }
 
 enum bf_code bf_consumer_poll(struct bf_consumer *c, int timeout_ms, const struct bf_message **out, struct bf_err *err) {
-    int64_t deadline_us = bf_time_monotonic_us() + (int64_t)timeout_ms * 1000;
+    int64_t deadline_us = INT64_MIN; /* not reckoned yet: under load the next message is there, and the clock is not asked for it */
 
     release_current(c);
     for (;;) {
@@ -544,7 +544,11 @@ enum bf_code bf_consumer_poll(struct bf_consumer *c, int timeout_ms, const struc
             *err = c->trouble;
             return err->code;
         }
-        rd_kafka_message_t *rkm = rd_kafka_consumer_poll(c->rk, wait_ms(c, deadline_us));
+        rd_kafka_message_t *rkm = rd_kafka_consumer_poll(c->rk, deadline_us == INT64_MIN ? 0 : wait_ms(c, deadline_us));
+        if (rkm == NULL && deadline_us == INT64_MIN) {
+            deadline_us = bf_time_monotonic_us() + (int64_t)timeout_ms * 1000;
+            if (timeout_ms > 0) continue;
+        }
         if (rkm == NULL) {
             if (!c->has_trouble && bf_time_monotonic_us() >= deadline_us) return bf_fail(err, BF_NOT_FOUND, 0, "no message");
             continue;

@@ -24,7 +24,7 @@
 #define BACKOFF_LEAST_MS 100
 #define FENCE_TRIES 20
 #define FENCE_WAIT_MS 500
-#define GATHER_MS 50 /* a transaction of a few rows costs PostgreSQL as much as one of a thousand */
+#define GATHER_MS 100 /* a transaction of a few rows costs PostgreSQL as much as one of a thousand */
 
 struct archiver {
     struct capsule *c;

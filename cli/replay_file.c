@@ -260,6 +260,8 @@ static int check_answer(struct file_job *j, uint64_t from, uint64_t events_befor
         cli_error("the stream's digest is %s, but what came has %s", told ? told : "missing", digest);
     else
         return BF_EXIT_OK;
+    j->length = from; /* what came is not to be built upon */
+    (void)!ftruncate(j->fd, (off_t)from);
     return BF_EXIT_FAILED;
 }
 
@@ -329,7 +331,7 @@ static int finish(struct file_job *j) {
     if (fsync(j->fd) != 0 || rename(j->part, j->request->path) != 0)
         return io_error(j, j->request->path);
     (void)!unlink(j->question_path);
-    fprintf(stderr, "complete: %llu events, %llu bytes, digest %s\n", (unsigned long long)j->units.events, (unsigned long long)bytes, digest);
+    fprintf(stderr, "complete: %llu events, %llu bytes, digest %s matches\n", (unsigned long long)j->units.events, (unsigned long long)bytes, digest);
     return BF_EXIT_OK;
 }
 

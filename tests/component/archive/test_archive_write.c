@@ -493,7 +493,7 @@ static void test_outage__a_killed_backend_is_an_outage_and_is_got_over(void **st
     fixture_take(&f, TOPIC, 0);
     struct event ev[1] = {fixture_event(&f, TOPIC, 0, 0, 1)};
     struct hot_chunk c = fixture_chunk(&f, ev, 1);
-    test_pg_run(f.conninfo, "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'test'");
+    test_pg_run(f.conninfo, "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'test' and datname = current_database()");
     assert_code(BF_AGAIN, archive_write(f.archive, &f.owner, &c, &err));
     assert_ok(archive_write(f.archive, &f.owner, &c, &err));
     assert_int_equal(rows(&f, "events"), 1);

@@ -33,6 +33,8 @@ struct stream {
     struct bf_buf text;
     size_t sent;
     bool cut;
+    int count;
+    char digest[72];
 };
 
 static void add_line(struct bf_buf *out, int i) {
@@ -63,11 +65,20 @@ static void stream_close(void *ctx) {
     free(st);
 }
 
+static void stream_trailers(void *ctx, bf_http_put_trailer *put, void *to) {
+    const struct stream *st = ctx;
+    char count[24];
+    snprintf(count, sizeof count, "%d", st->count);
+    put(to, "Capsule-Count", count);
+    put(to, "Capsule-Digest", st->digest);
+    put(to, "Capsule-Complete", "true");
+}
+
 static void on_replay(struct bf_http_request *req, void *ctx) {
     struct stream *st = calloc(1, sizeof *st);
     const char *cursor = bf_http_query(req, "cursor");
     int first = cursor != NULL ? atoi(cursor + 1) + 1 : 0, last = world.replayed;
-    char digest[72];
+    char *digest = st->digest;
     (void)ctx;
     bf_buf_init(&st->text, 1 << 20);
     st->cut = world.cuts > 0;
@@ -84,9 +95,9 @@ static void on_replay(struct bf_http_request *req, void *ctx) {
             digest[10] = digest[10] == '0' ? '1' : '0';
         bf_buf_printf(&st->text, "{\"end\":true,\"count\":%d,\"digest\":\"%s\",\"next\":\"c%d\",\"recorded_through\":\"2024-01-01T00:00:00.000000Z\","
                                  "\"complete\":true}\n",
-                      last - first + world.wrong_count, digest, last - 1);
+                      st->count = last - first + world.wrong_count, digest, last - 1);
     }
-    bf_http_reply_stream(req, 200, "application/x-ndjson", (struct bf_http_stream){.read = stream_read, .close = stream_close, .ctx = st});
+    bf_http_reply_stream(req, 200, "application/x-ndjson", (struct bf_http_stream){.read = stream_read, .close = stream_close, .ctx = st, .trailers = stream_trailers});
 }
 
 /* ---- the ledger ---- */

@@ -11,9 +11,9 @@
 #include <string.h>
 
 #define PIECE_BYTES_MAX ((size_t)192 << 20)
-#define PIECE_BYTES_GOAL ((size_t)1 << 20)
+#define PIECE_BYTES_GOAL ((size_t)2 << 20)
 #define ROWS_FIRST 128
-#define ROWS_MAX 1000
+#define ROWS_MAX 3000 /* PostgreSQL plans a query for each page */
 
 struct api *api_stream_api(struct api_stream *st) {
     return st->api;

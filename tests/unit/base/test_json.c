@@ -3,6 +3,7 @@
 #include "bf_json.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -62,6 +63,64 @@ static void test_json__strings_are_escaped(void **state) {
     bf_json_init(&j, &b);
     bf_json_string_n(&j, "a\"\\/\b\f\n\r\t\0\x1f\x7f\xc3\xa9", 14);
     expect(&b, "\"a\\\"\\\\/\\b\\f\\n\\r\\t\\u0000\\u001f\x7f\xc3\xa9\"");
+    bf_buf_fini(&b);
+}
+
+/* What RFC 8259 §7 asks for, one byte at a time. */
+static size_t escaped(char *dst, unsigned char c) {
+    static const char shorts[] = "\b\f\n\r\t\"\\", letters[] = "bfnrt\"\\";
+    const char *at = c != 0 ? strchr(shorts, c) : NULL;
+    if (at != NULL)
+        return (size_t)sprintf(dst, "\\%c", letters[at - shorts]);
+    return c < 0x20 ? (size_t)sprintf(dst, "\\u%04x", c) : (size_t)sprintf(dst, "%c", c);
+}
+
+/* The writer looks at eight bytes at once: every byte at every place among them, alone and as one of two. */
+static void test_json__every_byte_at_every_place_is_escaped_where_it_must_be(void **state) {
+    (void)state;
+    for (unsigned c = 0; c < 256; c++)
+        for (size_t len = 1; len <= 19; len++)
+            for (size_t at = 0; at < len; at++)
+                for (size_t other = 0; other < len; other += 5) {
+                    char text[32], want[256] = "\"";
+                    size_t n = 1;
+                    struct bf_buf b;
+                    struct bf_json j;
+                    memset(text, 'x', sizeof text);
+                    text[other] = '"';
+                    text[at] = (char)c;
+                    for (size_t i = 0; i < len; i++)
+                        n += escaped(want + n, (unsigned char)text[i]);
+                    want[n++] = '"';
+                    bf_buf_init(&b, 1 << 10);
+                    bf_json_init(&j, &b);
+                    bf_json_string_n(&j, text, len);
+                    assert_int_equal(b.len, n);
+                    assert_memory_equal(b.data, want, n);
+                    bf_buf_fini(&b);
+                }
+}
+
+static void test_json__integers_of_every_length(void **state) {
+    (void)state;
+    struct bf_buf b;
+    struct bf_json j;
+    char want[32];
+    bf_buf_init(&b, 1 << 10);
+    for (int64_t power = 1;; power *= 10) {
+        for (int64_t v = power - 11; v <= power + 11; v++) {
+            bf_json_init(&j, &b);
+            bf_json_int(&j, v);
+            snprintf(want, sizeof want, "%lld", (long long)v);
+            expect(&b, want);
+            bf_json_init(&j, &b);
+            bf_json_int(&j, -v);
+            snprintf(want, sizeof want, "%lld", (long long)-v);
+            expect(&b, want);
+        }
+        if (power > INT64_MAX / 10)
+            break;
+    }
     bf_buf_fini(&b);
 }
 
@@ -237,6 +296,8 @@ int main(void) {
         cmocka_unit_test(test_json__commas_and_nesting_come_by_themselves),
         cmocka_unit_test(test_json__values_outside_of_containers_get_no_comma),
         cmocka_unit_test(test_json__strings_are_escaped),
+        cmocka_unit_test(test_json__every_byte_at_every_place_is_escaped_where_it_must_be),
+        cmocka_unit_test(test_json__integers_of_every_length),
         cmocka_unit_test(test_json__too_deep_is_a_failure_of_the_buffer),
         cmocka_unit_test(test_json__base64_as_in_rfc_4648),
         cmocka_unit_test(test_double__known_values_in_their_shortest_form),

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -70,6 +71,7 @@ static int teardown(void **state) {
     bf_topics_free(f->topics);
     hot_close(f->hot);
     assert_int_equal(hot_destroy(f->dir, &f->err), BF_OK);
+    assert_int_equal(rmdir(f->dir), 0);
     free(f);
     return 0;
 }

@@ -1,5 +1,6 @@
 /* How fast the hot store takes events: N events of 200-byte values over M nodes in batches, UUIDv7 ids, 12 partitions, no sync.
- * Usage: hot_ingest [events] [nodes] [batch] [dir] [sync]. Prints events/s of gathering and committing, and the bytes an event takes. */
+ * Usage: hot_ingest [events] [nodes] [batch] [dir] [sync]. Prints events/s of gathering and committing, of the first and of the last million, and the bytes an
+ * event takes; then how long it takes to open what it wrote. */
 #include "bf_time.h"
 #include "hot.h"
 
@@ -14,8 +15,10 @@ struct bench {
     long events, nodes, batch;
     int64_t next[PARTITIONS];
     uint64_t seed;
-    int64_t gather_us, commit_us;
+    int64_t gather_us, commit_us, first_us, last_us; /* the last two: of the first and the last million */
 };
+
+#define MILLION 1000000
 
 static uint64_t rnd(uint64_t *state) {
     *state ^= *state << 13;
@@ -61,7 +64,10 @@ static enum bf_code run(struct bench *be, struct hot *h, struct bf_err *err) {
         if (code == BF_OK)
             code = hot_batch_commit(b, &result, NULL, NULL, err);
         be->gather_us += gathered - start;
-        be->commit_us += bf_time_monotonic_us() - gathered;
+        int64_t now = bf_time_monotonic_us();
+        be->commit_us += now - gathered;
+        be->first_us += done <= MILLION ? now - start : 0;
+        be->last_us += done > be->events - MILLION ? now - start : 0;
     }
     hot_batch_free(b);
     return code;
@@ -72,7 +78,7 @@ static long arg_of(int argc, char **argv, int i, long deflt) {
 }
 
 int main(int argc, char **argv) {
-    struct bench be = {arg_of(argc, argv, 1, 1000000), arg_of(argc, argv, 2, 5000), arg_of(argc, argv, 3, 20000), {0}, 88172645463325252ULL, 0, 0};
+    struct bench be = {arg_of(argc, argv, 1, 1000000), arg_of(argc, argv, 2, 5000), arg_of(argc, argv, 3, 20000), {0}, 88172645463325252ULL, 0, 0, 0, 0};
     const char *dir = argc > 4 ? argv[4] : "/tmp/bf-bench-hot";
     struct hot_settings settings = {dir, (int64_t)64 << 30, "bench", argc > 5};
     struct hot_watermarks w;
@@ -97,7 +103,16 @@ int main(int argc, char **argv) {
            be.events, be.nodes, be.batch, (double)be.events / (double)(be.gather_us + be.commit_us) * 1e6,
            (double)be.events / (double)be.commit_us * 1e6, (double)be.gather_us / 1e6, (double)be.commit_us / 1e6,
            (double)w.bytes_used / (double)be.events);
+    if (be.events >= 2 * MILLION)
+        printf("first_million_per_s=%.0f last_million_per_s=%.0f ratio=%.2f\n", 1e12 / (double)be.first_us, 1e12 / (double)be.last_us,
+               (double)be.first_us / (double)be.last_us);
     hot_close(h);
-    code = hot_destroy(dir, &err);
+    int64_t closed_us = bf_time_monotonic_us();
+    code = hot_open(&settings, &h, &err);
+    if (code == BF_OK) {
+        printf("open_s=%.3f\n", (double)(bf_time_monotonic_us() - closed_us) / 1e6);
+        hot_close(h);
+        code = hot_destroy(dir, &err);
+    }
     return code == BF_OK ? BF_EXIT_OK : BF_EXIT_FAILED;
 }

@@ -59,24 +59,19 @@ static struct timespec in_ms(int64_t ms) {
     return t;
 }
 
-/* False: stop was asked for. */
-static bool pause_ms(struct archiver *ar, int64_t ms) {
+/* `while_nobody_waits`: it ends, too, when somebody waits for through_us. False: stop was asked for. */
+static bool pause_for(struct archiver *ar, int64_t ms, bool while_nobody_waits) {
     struct timespec until = in_ms(ms);
     pthread_mutex_lock(&ar->lock);
-    while (!ar->stop && pthread_cond_timedwait(&ar->changed, &ar->lock, &until) != ETIMEDOUT)
+    while (!ar->stop && !(while_nobody_waits && ar->waiting > 0) && pthread_cond_timedwait(&ar->changed, &ar->lock, &until) != ETIMEDOUT)
         ;
     bool go_on = !ar->stop;
     pthread_mutex_unlock(&ar->lock);
     return go_on;
 }
 
-/* The log had little to write: let some more come, unless somebody waits for what is there. */
-static void gather(struct archiver *ar) {
-    struct timespec until = in_ms(GATHER_MS);
-    pthread_mutex_lock(&ar->lock);
-    while (!ar->stop && ar->waiting == 0 && pthread_cond_timedwait(&ar->changed, &ar->lock, &until) != ETIMEDOUT)
-        ;
-    pthread_mutex_unlock(&ar->lock);
+static bool pause_ms(struct archiver *ar, int64_t ms) {
+    return pause_for(ar, ms, false);
 }
 
 static bool stopping(struct archiver *ar) {
@@ -324,8 +319,8 @@ static void *run(void *arg) {
         enum bf_code code = step(ar, &found, &err);
         if (code == BF_OK && found) {
             came_back(ar);
-            if (!archive_lane_is_full(ar->lane))
-                gather(ar);
+            if (!archive_lane_is_full(ar->lane)) /* there was little to write: let more come */
+                pause_for(ar, GATHER_MS, true);
         }
         if (code == BF_OK && !found) {
             hot_wait_newer(ar->c->hot, ar->through_us, IDLE_WAIT_MS);

@@ -1,21 +1,12 @@
-/* Phases: IDLE ──begin──► WANTED ──the thread──► DONE ──take──► IDLE. */
 #include "api_replay_ahead.h"
 
-#include <pthread.h>
+#include "bf_errand.h"
+
 #include <stdlib.h>
 
-enum ahead_phase { AHEAD_IDLE, AHEAD_WANTED, AHEAD_DONE };
-
 struct replay_ahead {
+    struct bf_errand *errand;
     struct store *store;
-    pthread_t thread;
-    bool started;
-    pthread_mutex_t lock;
-    pthread_cond_t changed;
-    /* under lock */
-    enum ahead_phase phase;
-    bool stop;
-    /* the thread's while WANTED, else the caller's */
     struct event_query q;
     struct event_pos after;
     size_t rows;
@@ -25,79 +16,45 @@ struct replay_ahead {
     struct bf_err err;
 };
 
-static void *run(void *arg) {
-    struct replay_ahead *a = arg;
-    pthread_mutex_lock(&a->lock);
-    while (!a->stop) {
-        if (a->phase != AHEAD_WANTED) {
-            pthread_cond_wait(&a->changed, &a->lock);
-            continue;
-        }
-        pthread_mutex_unlock(&a->lock);
-        event_page_clear(&a->page);
-        a->code = store_fetch(a->store, &a->q, &a->after, a->rows, &a->page, &a->exhausted, &a->err);
-        pthread_mutex_lock(&a->lock);
-        a->phase = AHEAD_DONE;
-        pthread_cond_broadcast(&a->changed);
-    }
-    pthread_mutex_unlock(&a->lock);
-    return NULL;
+static void fetch(void *ctx) {
+    struct replay_ahead *a = ctx;
+    event_page_clear(&a->page);
+    a->code = store_fetch(a->store, &a->q, &a->after, a->rows, &a->page, &a->exhausted, &a->err);
 }
 
-struct replay_ahead *replay_ahead_new(struct store *store) {
+enum bf_code replay_ahead_new(struct store *store, struct replay_ahead **out, struct bf_err *err) {
     struct replay_ahead *a = calloc(1, sizeof(*a));
     if (!a) {
-        return NULL;
+        return bf_fail(err, BF_NOMEM, 0, "no memory to fetch ahead");
     }
     a->store = store;
     event_page_init(&a->page);
-    pthread_mutex_init(&a->lock, NULL);
-    pthread_cond_init(&a->changed, NULL);
-    return a;
+    if (bf_errand_new(fetch, a, &a->errand, err) != BF_OK) {
+        replay_ahead_free(a);
+        return err->code;
+    }
+    *out = a;
+    return BF_OK;
 }
 
 void replay_ahead_free(struct replay_ahead *a) {
     if (!a) {
         return;
     }
-    pthread_mutex_lock(&a->lock);
-    a->stop = true;
-    pthread_cond_broadcast(&a->changed);
-    pthread_mutex_unlock(&a->lock);
-    if (a->started) {
-        pthread_join(a->thread, NULL);
-    }
+    bf_errand_free(a->errand);
     event_page_fini(&a->page);
-    pthread_cond_destroy(&a->changed);
-    pthread_mutex_destroy(&a->lock);
     free(a);
 }
 
-bool replay_ahead_begin(struct replay_ahead *a, const struct event_query *q, const struct event_pos *after, size_t rows) {
-    if (!a->started && pthread_create(&a->thread, NULL, run, a) != 0) {
-        return false;
-    }
-    a->started = true;
-    pthread_mutex_lock(&a->lock);
-    bf_assert(a->phase == AHEAD_IDLE);
+void replay_ahead_begin(struct replay_ahead *a, const struct event_query *q, const struct event_pos *after, size_t rows) {
     a->q = *q;
     a->after = *after;
     a->rows = rows;
-    a->phase = AHEAD_WANTED;
-    pthread_cond_broadcast(&a->changed);
-    pthread_mutex_unlock(&a->lock);
-    return true;
+    bf_errand_begin(a->errand);
 }
 
 bool replay_ahead_take(struct replay_ahead *a, struct event_page *page, bool *exhausted, enum bf_code *code, struct bf_err *err) {
-    pthread_mutex_lock(&a->lock);
-    while (a->phase == AHEAD_WANTED) {
-        pthread_cond_wait(&a->changed, &a->lock);
-    }
-    bool any = a->phase == AHEAD_DONE;
-    a->phase = AHEAD_IDLE;
-    pthread_mutex_unlock(&a->lock);
-    if (!any) {
+    if (!bf_errand_wait(a->errand)) {
         return false;
     }
     struct event_page mine = *page;

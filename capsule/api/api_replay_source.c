@@ -61,14 +61,12 @@ static void replay_cursor(void *source, const struct event *ev, char dst[CURSOR_
 /* Only while there surely is more: then nothing changes the question before the next page is taken. Without a thread each page is fetched when it is
  * wanted. */
 static void look_ahead(struct replay *r, struct api_stream *st) {
+    struct bf_err ignored;
     if (r->exhausted || r->live || r->s.speed > 0 || r->page.count < AHEAD_ROWS) {
         return;
     }
-    if (!r->ahead) {
-        r->ahead = replay_ahead_new(api_stream_api(st)->capsule->store);
-    }
-    if (r->ahead) {
-        (void)!replay_ahead_begin(r->ahead, &r->q, &r->after, api_stream_rows(st));
+    if (r->ahead || replay_ahead_new(api_stream_api(st)->capsule->store, &r->ahead, &ignored) == BF_OK) {
+        replay_ahead_begin(r->ahead, &r->q, &r->after, api_stream_rows(st));
     }
 }
 

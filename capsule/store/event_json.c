@@ -43,17 +43,9 @@ enum bf_code event_json_payload(struct bf_buf *out, const struct event *ev, stru
 #define MEMBER(j, name) (bf_buf_append((j)->out, ",\"" name "\":", sizeof ",\"" name "\":" - 1), (j)->comma = false)
 
 static void put_uuid(struct bf_json *j, const struct bf_uuid *id) {
-    char text[BF_UUID_TEXT_LEN + 3];
-    bf_uuid_format(text + 1, id);
-    text[0] = text[BF_UUID_TEXT_LEN + 1] = '"';
-    bf_buf_append(j->out, text, BF_UUID_TEXT_LEN + 2);
-}
-
-static void put_time(struct bf_json *j, int64_t time_us) {
-    char text[BF_TIME_TEXT_LEN + 3];
-    bf_time_format(text + 1, time_us);
-    text[0] = text[BF_TIME_TEXT_LEN + 1] = '"';
-    bf_buf_append(j->out, text, BF_TIME_TEXT_LEN + 2);
+    char text[BF_UUID_TEXT_LEN + 1];
+    bf_uuid_format(text, id);
+    bf_json_string_n(j, text, BF_UUID_TEXT_LEN);
 }
 
 static void envelope(struct bf_json *j, const struct event *ev) {
@@ -70,11 +62,11 @@ static void envelope(struct bf_json *j, const struct event *ev) {
     MEMBER(j, "rim_node_id");
     bf_json_string_n(j, ev->node_id.data, ev->node_id.len);
     MEMBER(j, "event_time");
-    put_time(j, ev->event_time_us);
+    bf_json_time(j, ev->event_time_us);
     MEMBER(j, "kafka_time");
-    put_time(j, ev->kafka_time_us);
+    bf_json_time(j, ev->kafka_time_us);
     MEMBER(j, "recorded_at");
-    put_time(j, ev->recorded_at_us);
+    bf_json_time(j, ev->recorded_at_us);
     if (ev->schema_id != 0) {
         MEMBER(j, "schema_id");
         bf_json_int(j, ev->schema_id);

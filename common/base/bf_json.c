@@ -229,16 +229,18 @@ void bf_json_member_bool(struct bf_json *j, const char *key, bool v) {
     bf_json_bool(j, v);
 }
 
-void bf_json_member_time(struct bf_json *j, const char *key, int64_t time_us) {
-    char text[BF_TIME_TEXT_LEN + 1];
-    bf_time_format(text, time_us);
-    bf_json_key(j, key);
+void bf_json_time(struct bf_json *j, int64_t time_us) {
     before_value(j);
     if (bf_buf_reserve(j->out, BF_TIME_TEXT_LEN + 2)) {
         char *p = j->out->data + j->out->len;
         p[0] = '"';
-        memcpy(p + 1, text, BF_TIME_TEXT_LEN);
+        bf_time_format(p + 1, time_us); /* its NUL lies where the quote goes */
         p[BF_TIME_TEXT_LEN + 1] = '"';
         j->out->len += BF_TIME_TEXT_LEN + 2;
     }
+}
+
+void bf_json_member_time(struct bf_json *j, const char *key, int64_t time_us) {
+    bf_json_key(j, key);
+    bf_json_time(j, time_us);
 }

@@ -43,6 +43,7 @@ void bf_json_raw(struct bf_json *j, const char *json, size_t len);    /* a compl
 void bf_json_member_string(struct bf_json *j, const char *key, const char *s);
 void bf_json_member_int(struct bf_json *j, const char *key, int64_t v);
 void bf_json_member_bool(struct bf_json *j, const char *key, bool v);
+void bf_json_time(struct bf_json *j, int64_t time_us);
 void bf_json_member_time(struct bf_json *j, const char *key, int64_t time_us); /* RFC 3339, six digits, Z */
 
 /* Strict reading: duplicates rejected, one value only. The caller owns *out (json_decref). */

@@ -1,7 +1,7 @@
 /* Questions about events: event, history, search, state. A settings row behind the common ones is a query parameter; what a parameter
  * may be is the server's business, and its answer to a wrong one is printed as it is.
  */
-#include "cli.h"
+#include "cli_rows.h"
 
 #include <string.h>
 
@@ -37,22 +37,6 @@ static const struct bf_settings_program event_program = {
     "butterfly", "event ID [options]", "Shows one event, all its revisions, and every place where it was seen. ID is a UUID or the source's own id.",
     NULL, event_table, true};
 
-static void print_fields(const json_t *object) {
-    const char *key;
-    json_t *value;
-    static const struct cli_column columns[] = {{"FIELD", false}, {"VALUE", false}};
-    struct cli_table t;
-    cli_table_init(&t, columns, 2);
-    json_object_foreach((json_t *)(uintptr_t)object, key, value) {
-        if (json_is_array(value))
-            continue;
-        cli_cell(&t, key);
-        cli_cell_json(&t, value);
-    }
-    cli_table_print(&t, stdout);
-    cli_table_fini(&t);
-}
-
 static void print_revisions(const json_t *revisions) {
     static const struct cli_column columns[] = {{"REV", true}, {"RECORDED", false}, {"EVENT TIME", false}, {"PARTITION", true},
                                                 {"OFFSET", true}, {"PAYLOAD", false}};
@@ -82,16 +66,8 @@ static void print_seen(const json_t *seen) {
     static const struct cli_column columns[] = {{"TOPIC", false}, {"PARTITION", true}, {"OFFSET", true}, {"KAFKA TIME", false},
                                                 {"DISPOSITION", false}};
     static const char *const keys[] = {"topic", "partition", "offset", "kafka_time", "disposition"};
-    struct cli_table t;
-    size_t i;
-    json_t *place;
-    cli_table_init(&t, columns, 5);
-    json_array_foreach((json_t *)(uintptr_t)seen, i, place)
-        for (size_t k = 0; k < 5; k++)
-            cli_cell_json(&t, json_object_get(place, keys[k]));
     printf("\nseen in Kafka\n");
-    cli_table_print(&t, stdout);
-    cli_table_fini(&t);
+    cli_rows_print(seen, columns, keys, 5);
 }
 
 int cli_event(const struct cli_command *cmd, int argc, char **argv) {
@@ -119,7 +95,7 @@ int cli_event(const struct cli_command *cmd, int argc, char **argv) {
     exit_code = cli_get_json(&c, &q.common, &answer);
     if (answer == NULL)
         goto done;
-    print_fields(answer);
+    cli_rows_print_fields(answer);
     print_revisions(json_object_get(answer, "revisions"));
     print_seen(json_object_get(answer, "seen"));
 done:

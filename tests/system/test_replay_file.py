@@ -7,6 +7,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 import unittest
 
@@ -127,6 +128,8 @@ class ReplayFile(SystemTest):
     def test_follow_shows_what_comes(self):
         child = subprocess.Popen([os.path.join(BIN, "butterfly"), "replay", "--url", self.stack.http, "--topic", FAST_PATH, "--by", "recorded",
                                   "--from", self.known_by, "--follow"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        give_up = threading.Timer(60, child.kill) # an event that never comes ends the output, and the test
+        give_up.start()
         try:
             # --from is inclusive: what was recorded exactly then, if anything, comes first
             self.stack.perception([signal_line(EVENTS, event_id="f-live")])
@@ -136,6 +139,7 @@ class ReplayFile(SystemTest):
             else:
                 self.fail("the live event did not come")
         finally:
+            give_up.cancel()
             child.send_signal(signal.SIGINT)
             child.wait()
             child.stdout.close()

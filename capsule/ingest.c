@@ -6,7 +6,7 @@
  *
  * per partition: `expected` is the next offset; what Kafka skips up to the next message or the end is a control interval.
  */
-#include "ingest.h"
+#include "ingest_internal.h"
 
 #include "archiver.h"
 #include "bf_failpoint.h"
@@ -14,16 +14,9 @@
 #include "bf_stop.h"
 #include "bf_time.h"
 #include "dlq.h"
-#include "envelope.h"
-#include "evictor.h"
-#include "headers_pack.h"
-#include "log_proof.h"
 #include "recover.h"
-#include "redrive.h"
 #include "schema_source.h"
 
-#include <pthread.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -32,58 +25,7 @@
 #define BLOCK_MOST_MS 5000
 #define SAVE_EVERY_US INT64_C(1000000)
 #define REVOKE_FLUSH_MS 10000
-#define REDRIVE_HEADERS_MAX 256
-#define CUT_RETRY_MS 500
 #define REBUILD_RETRY_MS 1000
-#define SHORT_BELIEVED_US INT64_C(5000000)
-#define FILLER_HEADER "butterfly-filler" /* the embedded broker's, after a restart */
-
-struct ingest_topic {
-    char name[BF_TOPIC_MAX + 1];
-    const struct bf_topic *way;
-    struct bf_series *series[7]; /* by enum disposition; [5] revision */
-    uint64_t gaps[5];            /* in the batch, by enum disposition: CONTROL and LOST */
-};
-
-struct ingest_partition {
-    uint32_t topic; /* index into topics */
-    int32_t partition;
-    int64_t expected;
-    int64_t block_ms; /* how long it waited last for a schema; 0: it does not */
-    struct log_proof proof; /* on: what lies below proof.known_end is held and only compared; topic is not kept here, topics move */
-    bool cutting;           /* the proof ended in a cut, which waits for the archive */
-    int64_t short_since_us; /* the log seems to end before known_end since then (monotonic); 0: it does not */
-};
-
-/* What the commit's report is turned into metrics with. */
-struct batch_row {
-    uint32_t topic;
-    int64_t kafka_time_us;
-};
-
-struct ingest {
-    struct capsule *c;
-    pthread_t thread;
-    bool running;
-    struct archive *archive; /* for partitions that change hands */
-    struct schema_source *schemas;
-    struct envelope_settings envelope_settings;
-    struct envelope envelope;
-    struct hot_batch *batch;
-    struct batch_row *rows;
-    size_t row_count, row_capacity;
-    struct ingest_topic *topics;
-    size_t topic_count;
-    struct ingest_partition *parts;
-    size_t part_count;
-    struct evictor evictor;
-    struct bf_header redrive_headers[REDRIVE_HEADERS_MAX];
-    struct bf_buf redrive_names;
-    struct bf_series *e2e;
-    bool full, committing;
-    bool gaps_pending; /* the batch holds intervals though perhaps no record */
-    int64_t saved_us, reconcile_at_us;
-};
 
 #define SERIES_REVISION 5
 
@@ -110,7 +52,7 @@ static enum bf_code topic_index(struct ingest *in, const char *name, uint32_t *o
     return BF_OK;
 }
 
-static struct ingest_partition *find_part(struct ingest *in, const char *topic, int32_t partition) {
+struct ingest_partition *ingest_find_part(struct ingest *in, const char *topic, int32_t partition) {
     for (size_t i = 0; i < in->part_count; i++)
         if (in->parts[i].partition == partition && strcmp(in->topics[in->parts[i].topic].name, topic) == 0)
             return &in->parts[i];
@@ -118,7 +60,7 @@ static struct ingest_partition *find_part(struct ingest *in, const char *topic, 
 }
 
 static enum bf_code add_part(struct ingest *in, const struct bf_tp *tp, struct bf_err *err) {
-    struct ingest_partition *p = find_part(in, tp->topic, tp->partition);
+    struct ingest_partition *p = ingest_find_part(in, tp->topic, tp->partition);
     if (!p) {
         struct ingest_partition *grown = realloc(in->parts, (in->part_count + 1) * sizeof *grown);
         if (!grown)
@@ -138,14 +80,14 @@ static enum bf_code add_part(struct ingest *in, const struct bf_tp *tp, struct b
 }
 
 static void drop_part(struct ingest *in, const char *topic, int32_t partition) {
-    struct ingest_partition *p = find_part(in, topic, partition);
+    struct ingest_partition *p = ingest_find_part(in, topic, partition);
     if (p)
         *p = in->parts[--in->part_count];
 }
 
 /* ---- the end of everything: stop with a reason ---- */
 
-static void fatal(struct ingest *in, const char *event, const struct bf_err *err, int exit_code) {
+void ingest_fatal(struct ingest *in, const char *event, const struct bf_err *err, int exit_code) {
     bf_log_err(BF_LOG_ERROR, event, err, "action=stop exit_code=%d", exit_code);
     if (hot_is_corrupt(err))
         hot_condemn(in->c->hot);
@@ -172,8 +114,7 @@ static void count_gaps(struct ingest *in) {
         }
 }
 
-/* Commit what is in hand. BF_NOMEM: the store is full, the batch is kept and `full` is set. */
-static enum bf_code commit(struct ingest *in, struct bf_err *err) {
+enum bf_code ingest_commit(struct ingest *in, struct bf_err *err) {
     if (in->row_count == 0 && !in->gaps_pending)
         return BF_OK;
     struct hot_commit_result done = {0};
@@ -239,104 +180,15 @@ static void block(struct ingest *in, struct ingest_partition *p, const struct bf
     bf_consumer_later(in->c->consumer, &tp, p->block_ms);
 }
 
-static bool is_filler(const struct bf_message *msg) {
-    return msg->header_count == 1 && !msg->value.data && strcmp(msg->headers[0].name, FILLER_HEADER) == 0;
-}
-
-/* ---- is it still the log that was read? ---- */
-
-static void read_whole(struct ingest *in, struct ingest_partition *p, int64_t low) {
-    const char *topic = in->topics[p->topic].name;
-    int64_t known_end = p->proof.on ? p->proof.known_end : p->expected;
-    bf_log(BF_LOG_WARN, "log_differs", "topic=%s partition=%d action=\"compare it from %lld on\"", topic, p->partition, (long long)low);
-    log_proof_whole(&p->proof, low, known_end);
-    p->expected = low;
-    p->short_since_us = 0;
-}
-
-/* Read on at p->expected, or once more if the time has not come. */
-static enum bf_code read_on(struct ingest *in, const struct ingest_partition *p, int64_t delay_ms, struct bf_err *err) {
-    struct bf_tp tp = {in->topics[p->topic].name, p->partition, p->expected};
-    if (delay_ms == 0)
-        return bf_consumer_rewind(in->c->consumer, &tp, 1, err);
-    bf_consumer_later(in->c->consumer, &tp, delay_ms);
-    return BF_OK;
-}
-
-/* Set the ledgers back and read on there; while that cannot be, come again. */
-static enum bf_code cut(struct ingest *in, struct ingest_partition *p, struct bf_err *err) {
-    p->cutting = true;
-    p->expected = p->proof.same_end;
-    p->proof.topic = in->topics[p->topic].name;
-    enum bf_code code = commit(in, err);
-    if (code == BF_OK)
-        code = log_proof_cut(in->c, in->archive, &p->proof, err);
-    if (code == BF_AGAIN || code == BF_NOMEM) {
-        bf_series_add(bf_metrics_series(in->c->metrics, M_WAITS, "postgres", NULL, NULL), 1);
-        return read_on(in, p, CUT_RETRY_MS, err);
-    }
-    p->cutting = code != BF_OK;
-    return code == BF_OK ? read_on(in, p, 0, err) : code;
-}
-
-/* A record below known_end: compare it. *held: nothing more is to be done with it. */
-static enum bf_code prove(struct ingest *in, struct ingest_partition *p, const struct bf_message *msg, bool *held, struct bf_err *err) {
-    enum proof_verdict verdict = PROOF_CUT;
-    int64_t low, high;
-    *held = true;
-    if (!p->cutting && msg->offset >= p->proof.known_end) { /* all of it is the same, or cannot be compared */
-        p->expected = p->proof.known_end;
-        p->proof.on = *held = false;
-        return BF_OK;
-    }
-    p->proof.topic = msg->topic;
-    enum bf_code code = BF_OK;
-    if (is_filler(msg)) /* stands where the embedded broker has forgotten */
-        verdict = PROOF_SKIP;
-    else if (!p->cutting)
-        code = log_proof_record(in->c, &p->proof, msg, &verdict, err);
-    if (code == BF_OK && verdict == PROOF_SKIP)
-        p->expected = msg->offset + 1;
-    else if (code == BF_OK && verdict == PROOF_CUT)
-        code = cut(in, p, err);
-    else if (code == BF_OK && (code = bf_consumer_query_watermarks(in->c->consumer, msg->topic, msg->partition, 5000, &low, &high, err)) == BF_OK) {
-        read_whole(in, p, low);
-        code = read_on(in, p, 0, err);
-    }
-    return code == BF_AGAIN ? read_on(in, p, CUT_RETRY_MS, err) : code;
-}
-
-/* The log ends below known_end. A broker that has just come up may not know its log's end: believe it after a while only. */
-static enum bf_code prove_end(struct ingest *in, struct ingest_partition *p, int64_t offset, struct bf_err *err) {
-    int64_t now = bf_time_monotonic_us(), low, high;
-    if (!p->cutting && offset >= p->proof.known_end) {
-        p->expected = p->proof.known_end;
-        p->proof.on = false;
-        return BF_OK;
-    }
-    if (p->short_since_us == 0)
-        p->short_since_us = now;
-    if (!p->cutting && now - p->short_since_us < SHORT_BELIEVED_US)
-        return read_on(in, p, CUT_RETRY_MS, err);
-    if (p->cutting || log_proof_end(&p->proof) == PROOF_CUT)
-        return cut(in, p, err);
-    enum bf_code code = bf_consumer_query_watermarks(in->c->consumer, in->topics[p->topic].name, p->partition, 5000, &low, &high, err);
-    if (code == BF_OK) {
-        read_whole(in, p, low);
-        p->short_since_us = now - SHORT_BELIEVED_US;
-    }
-    return read_on(in, p, code == BF_OK ? 0 : CUT_RETRY_MS, err);
-}
-
 static enum bf_code take_message(struct ingest *in, const struct bf_message *msg, struct bf_err *err) {
-    struct ingest_partition *p = find_part(in, msg->topic, msg->partition);
+    struct ingest_partition *p = ingest_find_part(in, msg->topic, msg->partition);
     if (!p || msg->offset < p->expected)
         return BF_OK; /* taken from us, or had already */
     enum bf_code code = BF_OK;
     bool held = false;
-    if (p->proof.on && ((code = prove(in, p, msg, &held, err)) != BF_OK || held))
+    if (p->proof.on && ((code = ingest_prove(in, p, msg, &held, err)) != BF_OK || held))
         return code;
-    if (is_filler(msg))
+    if (ingest_is_filler(msg))
         return add_gap(in, p, msg->offset + 1, DISPOSITION_CONTROL, err);
     code = envelope_open(&in->envelope, in->topics[p->topic].way, msg, err);
     if (code == BF_AGAIN) {
@@ -369,7 +221,7 @@ static enum bf_code begin_part(struct ingest *in, struct bf_tp *tp, struct bf_er
         code = add_part(in, tp, err);
     }
     if (code == BF_OK)
-        find_part(in, tp->topic, tp->partition)->proof = proof;
+        ingest_find_part(in, tp->topic, tp->partition)->proof = proof;
     return code;
 }
 
@@ -386,7 +238,7 @@ static enum bf_code on_assigned(void *ctx, struct bf_tp *tps, size_t count, stru
     } else if (code == BF_AGAIN) {
         bf_log_err(BF_LOG_WARN, "assign_wait", err, "partitions=%zu", count);
     } else {
-        fatal(in, "assign_failed", err, code == BF_BROKEN ? BF_EXIT_STATE : BF_EXIT_INTERNAL);
+        ingest_fatal(in, "assign_failed", err, code == BF_BROKEN ? BF_EXIT_STATE : BF_EXIT_INTERNAL);
     }
     return code;
 }
@@ -394,7 +246,7 @@ static enum bf_code on_assigned(void *ctx, struct bf_tp *tps, size_t count, stru
 static void on_revoked(void *ctx, const struct bf_tp *tps, size_t count, bool lost) {
     struct ingest *in = ctx;
     struct bf_err err;
-    if (!in->committing && commit(in, &err) != BF_OK)
+    if (!in->committing && ingest_commit(in, &err) != BF_OK)
         bf_log_err(BF_LOG_WARN, "revoke_commit_failed", &err, "partitions=%zu", count);
     if (!lost && in->c->archiver &&
         archiver_wait_through(in->c->archiver, store_recorded_through(in->c->store), REVOKE_FLUSH_MS) != BF_OK)
@@ -408,7 +260,7 @@ static void on_revoked(void *ctx, const struct bf_tp *tps, size_t count, bool lo
 
 static void on_gap(struct ingest *in, const char *topic, int32_t partition, int64_t to, enum disposition d) {
     struct bf_err err;
-    struct ingest_partition *p = find_part(in, topic, partition);
+    struct ingest_partition *p = ingest_find_part(in, topic, partition);
     if (p && p->proof.on && to >= p->proof.known_end && !p->cutting) { /* what was to be compared is gone: it cannot be */
         p->expected = p->proof.known_end;
         p->proof.on = false;
@@ -417,29 +269,29 @@ static void on_gap(struct ingest *in, const char *topic, int32_t partition, int6
         p->proof.same_end = p->proof.same_end < to ? to : p->proof.same_end;
     }
     if (p && !p->proof.on && to > p->expected && add_gap(in, p, to, d, &err) != BF_OK)
-        fatal(in, "ledger_failed", &err, BF_EXIT_INTERNAL);
+        ingest_fatal(in, "ledger_failed", &err, BF_EXIT_INTERNAL);
 }
 
 static void on_end(void *ctx, const char *topic, int32_t partition, int64_t offset) {
     struct ingest *in = ctx;
     struct bf_err err;
-    struct ingest_partition *p = find_part(in, topic, partition);
-    enum bf_code code = p && p->proof.on ? prove_end(in, p, offset, &err) : BF_OK;
+    struct ingest_partition *p = ingest_find_part(in, topic, partition);
+    enum bf_code code = p && p->proof.on ? ingest_prove_end(in, p, offset, &err) : BF_OK;
     if (code != BF_OK)
-        fatal(in, "proof_failed", &err, code == BF_BROKEN ? BF_EXIT_STATE : BF_EXIT_INTERNAL);
+        ingest_fatal(in, "proof_failed", &err, code == BF_BROKEN ? BF_EXIT_STATE : BF_EXIT_INTERNAL);
     else if (p && !p->proof.on)
         on_gap(ctx, topic, partition, offset, DISPOSITION_CONTROL);
 }
 
 static int64_t on_cut_back(void *ctx, const char *topic, int32_t partition, int64_t from, int64_t low, int64_t high) {
     struct ingest *in = ctx;
-    struct ingest_partition *p = find_part(in, topic, partition);
+    struct ingest_partition *p = ingest_find_part(in, topic, partition);
     if (!p)
         return -1;
     bf_log(BF_LOG_WARN, "log_too_short", "topic=%s partition=%d read=%lld low=%lld high=%lld", topic, partition, (long long)from, (long long)low,
            (long long)high);
-    read_whole(in, p, low);
-    p->short_since_us = bf_time_monotonic_us() - SHORT_BELIEVED_US; /* it was believed already */
+    ingest_read_whole(in, p, low);
+    p->short_since_us = bf_time_monotonic_us() - INGEST_SHORT_BELIEVED_US; /* it was believed already */
     return low;
 }
 
@@ -457,7 +309,7 @@ static void set_paused(struct ingest *in, bool paused) {
         return;
     enum bf_code code = paused ? bf_consumer_pause(in->c->consumer, &err) : bf_consumer_resume(in->c->consumer, &err);
     if (code != BF_OK) {
-        fatal(in, "pause_failed", &err, BF_EXIT_INTERNAL);
+        ingest_fatal(in, "pause_failed", &err, BF_EXIT_INTERNAL);
         return;
     }
     if (paused)
@@ -479,62 +331,7 @@ static void take_refusal(struct ingest *in) {
     }
     pthread_mutex_unlock(&r->lock);
     if (code != BF_OK && code != BF_NOT_FOUND && code != BF_NOMEM)
-        fatal(in, "hot_store_failed", &err, BF_EXIT_STATE);
-}
-
-/* ---- quarantined records that somebody wants taken in ---- */
-
-/* The record as it came from Kafka; names of headers live in in->redrive_names. */
-static void message_of(struct ingest *in, const struct poison *p, const char *topic, struct bf_message *msg) {
-    size_t at = 0, n = 0, starts[REDRIVE_HEADERS_MAX];
-    struct bf_slice name, value;
-    bf_buf_clear(&in->redrive_names);
-    while (n < REDRIVE_HEADERS_MAX && headers_next(p->headers, &at, &name, &value)) {
-        starts[n] = in->redrive_names.len;
-        bf_buf_append(&in->redrive_names, name.data, name.len);
-        bf_buf_putc(&in->redrive_names, '\0');
-        in->redrive_headers[n++].value = value;
-    }
-    for (size_t i = 0; i < n; i++)
-        in->redrive_headers[i].name = in->redrive_names.failed ? "" : in->redrive_names.data + starts[i];
-    *msg = (struct bf_message){.topic = topic, .partition = p->partition, .offset = p->offset, .timestamp_ms = p->kafka_time_us / 1000,
-                               .key = p->key, .value = p->value, .headers = in->redrive_headers, .header_count = n};
-}
-
-static enum bf_code open_again(void *ctx, const struct poison *p, const struct event **ev, const struct poison **why, struct bf_err *err) {
-    struct ingest *in = ctx;
-    struct bf_message msg;
-    char topic[BF_TOPIC_MAX + 1];
-    snprintf(topic, sizeof topic, "%.*s", (int)p->topic.len, (const char *)p->topic.data);
-    struct ingest_partition *part = find_part(in, topic, p->partition);
-    if (!part)
-        return bf_fail(err, BF_NOT_FOUND, 0, "%s/%d is not held here", topic, p->partition);
-    message_of(in, p, in->topics[part->topic].name, &msg);
-    enum bf_code code = envelope_open(&in->envelope, in->topics[part->topic].way, &msg, err);
-    *ev = &in->envelope.ev;
-    *why = &in->envelope.poison;
-    return code;
-}
-
-static void count_redriven(void *ctx, const struct poison *p, const struct redrive_outcome *o) {
-    static const char *const labels[] = {[REDRIVE_STORED] = "stored", [REDRIVE_REVISION] = "revision", [REDRIVE_DUPLICATE] = "duplicate"};
-    struct ingest *in = ctx;
-    char topic[BF_TOPIC_MAX + 1];
-    snprintf(topic, sizeof topic, "%.*s", (int)p->topic.len, (const char *)p->topic.data);
-    bool taken = o->kind >= REDRIVE_STORED && o->kind <= REDRIVE_DUPLICATE;
-    bf_log(BF_LOG_INFO, "redrive", "topic=%s partition=%d offset=%lld taken=%d", topic, p->partition, (long long)p->offset, taken);
-    if (taken)
-        bf_series_add(bf_metrics_series(in->c->metrics, M_RECORDS, topic, labels[o->kind], NULL), 1);
-}
-
-/* Nothing may be in hand: a redrive is a commit of its own. */
-static void take_redrive(struct ingest *in) {
-    struct bf_err err;
-    const struct redrive_calls calls = {open_again, count_redriven, in};
-    if (in->row_count > 0 || in->gaps_pending || !in->c->redrive)
-        return;
-    if (redrive_step(in->c->redrive, in->c->hot, &calls, &err) != BF_OK)
-        fatal(in, "redrive_failed", &err, BF_EXIT_STATE);
+        ingest_fatal(in, "hot_store_failed", &err, BF_EXIT_STATE);
 }
 
 /* Between batches: eviction, notes, fences. */
@@ -544,10 +341,10 @@ static void housekeeping(struct ingest *in) {
     enum evictor_pressure pressure = evictor_step(&in->evictor, in->c, in->full);
     set_paused(in, in->full || pressure == EVICTOR_FULL);
     take_refusal(in);
-    take_redrive(in);
+    ingest_take_redrive(in);
     if (now - in->saved_us > SAVE_EVERY_US) {
         if (hot_save_notes(in->c->hot, &err) != BF_OK)
-            fatal(in, "hot_store_failed", &err, BF_EXIT_STATE);
+            ingest_fatal(in, "hot_store_failed", &err, BF_EXIT_STATE);
         in->saved_us = now;
     }
     if (atomic_load(&in->c->fence_lost) && now >= in->reconcile_at_us) {
@@ -577,7 +374,7 @@ static enum bf_code step(struct ingest *in, struct bf_err *err) {
     } else if (code != BF_NOT_FOUND && code != BF_AGAIN) {
         return code;
     }
-    code = commit(in, err);
+    code = ingest_commit(in, err);
     housekeeping(in);
     return code == BF_NOMEM ? BF_OK : code;
 }
@@ -590,7 +387,7 @@ static bool rebuild(struct ingest *in) {
         if (code == BF_CANCELLED || bf_stop_requested())
             return false;
         if (code != BF_AGAIN) {
-            fatal(in, "rebuild_failed", &err, code == BF_BROKEN ? BF_EXIT_STATE : BF_EXIT_INTERNAL);
+            ingest_fatal(in, "rebuild_failed", &err, code == BF_BROKEN ? BF_EXIT_STATE : BF_EXIT_INTERNAL);
             return false;
         }
         bf_log_err(BF_LOG_WARN, "rebuild_wait", &err, "retry_in_ms=%d", REBUILD_RETRY_MS);
@@ -608,11 +405,11 @@ static void *run(void *arg) {
     while (!bf_stop_requested()) {
         enum bf_code code = step(in, &err);
         if (code != BF_OK && code != BF_CANCELLED) {
-            fatal(in, "ingest_failed", &err, code == BF_BROKEN ? BF_EXIT_STATE : BF_EXIT_INTERNAL);
+            ingest_fatal(in, "ingest_failed", &err, code == BF_BROKEN ? BF_EXIT_STATE : BF_EXIT_INTERNAL);
             break;
         }
     }
-    if (commit(in, &err) != BF_OK)
+    if (ingest_commit(in, &err) != BF_OK)
         bf_log_err(BF_LOG_WARN, "last_commit_failed", &err, "what=\"read again from Kafka at the next start\"");
     atomic_store(&in->c->ingesting, false);
     return NULL;

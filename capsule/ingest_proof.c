@@ -73,7 +73,7 @@ enum bf_code ingest_prove(struct ingest *in, struct ingest_partition *p, const s
     return code == BF_AGAIN ? read_on(in, p, CUT_RETRY_MS, err) : code;
 }
 
-/* The log ends below known_end. A broker that has just come up may not know its log's end: believe it after a while only. */
+/* A broker that has just come up may not know its log's end: believe it after a while only. */
 enum bf_code ingest_prove_end(struct ingest *in, struct ingest_partition *p, int64_t offset, struct bf_err *err) {
     int64_t now = bf_time_monotonic_us(), low, high;
     if (!p->cutting && offset >= p->proof.known_end) {

@@ -1,136 +1,19 @@
 /* libmicrohttpd, one thread per connection. The life of a request: on_uri (the request line is read) → first call of on_request (the head is
  * read: checked, routed, but not answered, because an answer now would close the connection) → calls with pieces of the body → last
- * call: the handler answers → on_completed. What libmicrohttpd lets through although it could smuggle a request is found by
- * comparing where the parts of the head lie in its buffer: they must follow each other exactly as CRLF lines do. */
+ * call: the handler answers → on_completed. */
 #include "bf_http_internal.h"
 
 #include "bf_time.h"
 
 #include <errno.h>
 #include <microhttpd.h>
-#include <poll.h>
-#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <unistd.h>
 
 #define POOL_BYTES ((size_t)56 * 1024) /* per connection: head, and pieces of streams on their way out; cleared for each request, so not too large */
-#define HEAD_BYTES_MAX ((size_t)32 * 1024)
 #define STACK_BYTES ((size_t)512 * 1024)
-#define STREAM_BLOCK_BYTES ((size_t)64 * 1024)
-
-/* ---- the head ---- */
-
-struct head_check {
-    const char *end; /* where the part before this one ended in the buffer */
-    size_t hosts, lengths, encodings;
-    const char *length;
-    const char *fault;
-};
-
-static bool is_token(const char *s, size_t len) {
-    for (size_t i = 0; i < len; i++) {
-        char c = s[i];
-        bool alnum = (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z');
-        if (!alnum && (c == '\0' || strchr("!#$%&'*+-.^_`|~", c) == NULL)) {
-            return false;
-        }
-    }
-    return len > 0;
-}
-
-static bool is_field_value(const char *s, size_t len) {
-    for (size_t i = 0; i < len; i++) {
-        unsigned char c = (unsigned char)s[i];
-        if ((c < 0x20 && c != '\t') || c == 0x7f) {
-            return false;
-        }
-    }
-    return true;
-}
-
-static bool is_length(const char *s) {
-    size_t digits = strspn(s, "0123456789");
-    return digits > 0 && digits <= 18 && s[digits] == '\0';
-}
-
-/* The gap must be what CRLF leaves, two NULs; white space that was cut off a value lies before them. */
-static bool crlf_between(const char *end, const char *next) {
-    if (next < end + 2 || next > end + HEAD_BYTES_MAX) {
-        return false;
-    }
-    for (const char *p = end; p < next - 2; p++) {
-        if (*p != ' ' && *p != '\t') {
-            return false;
-        }
-    }
-    return next[-1] == '\0' && next[-2] == '\0';
-}
-
-static enum MHD_Result on_header(void *cls, enum MHD_ValueKind kind, const char *key, size_t key_len, const char *value,
-                                 size_t value_len) {
-    (void)kind;
-    struct head_check *c = cls;
-    if (value == NULL) {
-        value = key + key_len;
-        value_len = 0;
-    }
-    if (!is_token(key, key_len)) {
-        c->fault = "a header's name is malformed";
-    } else if (!is_field_value(value, value_len)) {
-        c->fault = "a header's value has control characters";
-    } else if (!crlf_between(c->end, key)) {
-        c->fault = "lines must end with CR LF and must not be folded";
-    }
-    c->end = value + value_len;
-    if (strcasecmp(key, "Host") == 0) {
-        c->hosts++;
-    } else if (strcasecmp(key, "Content-Length") == 0) {
-        c->lengths++;
-        c->length = value;
-        if (!is_length(value)) {
-            c->fault = "Content-Length is not a number";
-        }
-    } else if (strcasecmp(key, "Transfer-Encoding") == 0) {
-        c->encodings++;
-        if (strcasecmp(value, "chunked") != 0) {
-            c->fault = "the only Transfer-Encoding is chunked";
-        }
-    }
-    return c->fault == NULL ? MHD_YES : MHD_NO;
-}
-
-/* NULL when the head is sound. */
-static const char *head_fault(struct bf_http_request *req, const char *method, const char *version, struct head_check *c) {
-    bool v11 = strcmp(version, "HTTP/1.1") == 0;
-    if (!v11 && strcmp(version, "HTTP/1.0") != 0) {
-        return "only HTTP/1.1 and HTTP/1.0 are spoken here";
-    }
-    if (req->wire_uri != method + strlen(method) + 1 || version != req->wire_uri + req->wire_uri_len + 1) {
-        return "the request line is malformed";
-    }
-    c->end = version + strlen(version);
-    (void)MHD_get_connection_values_n(req->mhd, MHD_HEADER_KIND, on_header, c);
-    if (c->fault != NULL) {
-        return c->fault;
-    }
-    const union MHD_ConnectionInfo *info = MHD_get_connection_info(req->mhd, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE);
-    if (info == NULL || !crlf_between(c->end, method + info->header_size - 2)) {
-        return "lines must end with CR LF and must not be folded";
-    }
-    if (c->hosts > 1 || (v11 && c->hosts == 0)) {
-        return "a request has exactly one Host header";
-    }
-    if (c->lengths > 1) {
-        return "more than one Content-Length";
-    }
-    if (c->encodings > 1 || (c->encodings > 0 && (c->lengths > 0 || !v11))) {
-        return "Transfer-Encoding does not go with Content-Length, HTTP/1.0 or itself";
-    }
-    return NULL;
-}
 
 /* ---- taking a request in ---- */
 
@@ -172,11 +55,11 @@ static enum MHD_Result answer_error(struct bf_http_request *req) {
 }
 
 static enum MHD_Result on_head(struct bf_http_request *req, const char *method, const char *version) {
-    struct head_check check = {0};
+    struct bf_http_head check = {0};
     req->head_seen = true;
     req->began_us = bf_time_monotonic_us();
     snprintf(req->method, sizeof req->method, "%s", method);
-    const char *fault = strlen(method) < sizeof req->method ? head_fault(req, method, version, &check) : "unknown method";
+    const char *fault = strlen(method) < sizeof req->method ? bf_http_head_fault(req, method, version, &check) : "unknown method";
     if (fault != NULL) {
         set_error(req, 400, fault, NULL);
         req->must_close = true;
@@ -188,7 +71,7 @@ static enum MHD_Result on_head(struct bf_http_request *req, const char *method, 
         return answer_error(req);
     }
     const union MHD_ConnectionInfo *info = MHD_get_connection_info(req->mhd, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE);
-    if (info == NULL || info->header_size > HEAD_BYTES_MAX) {
+    if (info == NULL || info->header_size > BF_HEAD_BYTES_MAX) {
         set_error(req, 431, "the request's head is longer than 32 KiB", NULL);
         req->must_close = true;
         return answer_error(req);
@@ -313,160 +196,6 @@ static size_t leave_escaped(void *cls, struct MHD_Connection *mhd, char *s) {
     (void)cls;
     (void)mhd;
     return strlen(s);
-}
-
-/* ---- answering ---- */
-
-static void queue(struct bf_http_request *req, int status, const char *content_type, struct MHD_Response *response, int64_t bytes) {
-    bf_assert(!req->replied);
-    req->replied = true;
-    if (response == NULL) {
-        req->queued = MHD_NO; /* memory is out: the connection is closed */
-        return;
-    }
-    if (content_type != NULL) {
-        (void)MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, content_type);
-    }
-    const char *p = req->headers.data, *end = p + req->headers.len;
-    while (p < end) {
-        const char *value = p + strlen(p) + 1;
-        (void)MHD_add_response_header(response, p, value);
-        p = value + strlen(value) + 1;
-    }
-    if (req->must_close || bf_http_stopping(req->server)) {
-        (void)MHD_add_response_header(response, MHD_HTTP_HEADER_CONNECTION, "close");
-    }
-    req->status = status;
-    req->queued = (int)MHD_queue_response(req->mhd, (unsigned)status, response);
-    MHD_destroy_response(response);
-    bf_conn_phase(bf_conn_of(req), CONN_PHASE_SEND, bytes);
-}
-
-void bf_http_add_header(struct bf_http_request *req, const char *name, const char *value) {
-    if (!is_token(name, strlen(name)) || !is_field_value(value, strlen(value))) {
-        return;
-    }
-    size_t before = req->headers.len;
-    bf_buf_append(&req->headers, name, strlen(name) + 1);
-    bf_buf_append(&req->headers, value, strlen(value) + 1);
-    if (req->headers.failed) { /* all of it or nothing */
-        req->headers.len = before;
-        req->headers.failed = false;
-    }
-}
-
-/* The body in another coding, if that is asked for and done. */
-static bool reply_encoded(struct bf_http_request *req, int status, const char *content_type, const void *body, size_t len) {
-    struct bf_buf encoded;
-    if (!bf_http_encode_body(req, content_type, (struct bf_slice){body, len}, &encoded)) {
-        return false;
-    }
-    struct MHD_Response *response = MHD_create_response_from_buffer(encoded.len, encoded.data, MHD_RESPMEM_MUST_FREE);
-    if (response == NULL) {
-        bf_buf_fini(&encoded);
-    }
-    queue(req, status, content_type, response, (int64_t)encoded.len);
-    return true;
-}
-
-void bf_http_reply(struct bf_http_request *req, int status, const char *content_type, const void *body, size_t len) {
-    if (reply_encoded(req, status, content_type, body, len)) {
-        return;
-    }
-    struct MHD_Response *response =
-        MHD_create_response_from_buffer(len, len > 0 ? (void *)(uintptr_t)body : (void *)(uintptr_t)"", MHD_RESPMEM_MUST_COPY);
-    queue(req, status, content_type, response, (int64_t)len);
-}
-
-void bf_http_reply_take(struct bf_http_request *req, int status, const char *content_type, struct bf_buf *body) {
-    if (body->failed) { /* half an answer is none */
-        bf_buf_fini(body);
-        bf_http_reply(req, 500, "text/plain", "the answer did not fit\n", 23);
-        return;
-    }
-    if (body->len == 0) {
-        bf_buf_fini(body);
-        bf_http_reply(req, status, content_type, "", 0);
-        return;
-    }
-    size_t len = body->len;
-    if (reply_encoded(req, status, content_type, body->data, len)) {
-        bf_buf_fini(body);
-        return;
-    }
-    struct MHD_Response *response = MHD_create_response_from_buffer(len, body->data, MHD_RESPMEM_MUST_FREE);
-    if (response == NULL) {
-        free(body->data);
-    }
-    *body = (struct bf_buf){.max = body->max};
-    queue(req, status, content_type, response, (int64_t)len);
-}
-
-struct stream {
-    struct bf_http_stream calls;
-    struct bf_conn *conn;
-    struct MHD_Response *response; /* libmicrohttpd's; it outlives the stream */
-};
-
-static void put_trailer(void *to, const char *name, const char *value) {
-    const struct stream *s = to;
-    if (is_token(name, strlen(name)) && is_field_value(value, strlen(value))) {
-        (void)MHD_add_response_footer(s->response, name, value);
-    }
-}
-
-static ssize_t stream_read(void *cls, uint64_t pos, char *dst, size_t max) {
-    (void)pos;
-    struct stream *s = cls;
-    bf_conn_phase(s->conn, CONN_PHASE_WORK, 0);
-    ssize_t n = s->calls.read(s->calls.ctx, dst, max);
-    bf_assert(n <= (ssize_t)max);
-    bf_conn_phase(s->conn, CONN_PHASE_SEND, n > 0 ? n : 0);
-    if (n == 0 && s->calls.trailers != NULL) {
-        s->calls.trailers(s->calls.ctx, put_trailer, s);
-    }
-    return n > 0 ? n : n == 0 ? MHD_CONTENT_READER_END_OF_STREAM : MHD_CONTENT_READER_END_WITH_ERROR;
-}
-
-static void stream_close(void *cls) {
-    struct stream *s = cls;
-    if (s->calls.close != NULL) {
-        s->calls.close(s->calls.ctx);
-    }
-    free(s);
-}
-
-void bf_http_reply_stream(struct bf_http_request *req, int status, const char *content_type, struct bf_http_stream calls) {
-    struct stream *s = malloc(sizeof *s);
-    struct MHD_Response *response = NULL;
-    if (strcmp(req->method, "HEAD") == 0) { /* libmicrohttpd would send the last chunk of a body that is not there */
-        free(s);
-        if (calls.close != NULL) {
-            calls.close(calls.ctx);
-        }
-        req->must_close = true;
-        bf_http_reply(req, status, content_type, "", 0);
-        return;
-    }
-    if (s != NULL) {
-        bf_http_encode_stream(req, content_type, &calls);
-        *s = (struct stream){.calls = calls, .conn = bf_conn_of(req)};
-        response = MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, STREAM_BLOCK_BYTES, stream_read, s, stream_close);
-        s->response = response;
-    }
-    if (response == NULL) {
-        free(s);
-        if (calls.close != NULL) {
-            calls.close(calls.ctx);
-        }
-    }
-    queue(req, status, content_type, response, 0);
-}
-
-bool bf_http_gone(const struct bf_http_request *req) {
-    struct pollfd p = {.fd = ((const struct bf_conn *)(const void *)((const char *)req - offsetof(struct bf_conn, req)))->fd,
-                       .events = POLLRDHUP};
-    return poll(&p, 1, 0) > 0 && (p.revents & (POLLRDHUP | POLLHUP | POLLERR)) != 0;
 }
 
 /* ---- reading the request ---- */

@@ -87,6 +87,20 @@ void bf_conn_drain(struct bf_http *h);
 BF_MUST_CHECK enum bf_code bf_http_listen(const char *host, int port, bool port_or_free, int *fd, int *bound_port,
                                           struct bf_err *err);
 
+/* bf_http_head.c */
+#define BF_HEAD_BYTES_MAX ((size_t)32 * 1024)
+struct bf_http_head {
+    const char *end; /* where the part before this one ended in the buffer */
+    size_t hosts, lengths, encodings;
+    const char *length;
+    const char *fault;
+};
+/* NULL when the head is sound; `head` (zeroed) then says what was in it. */
+const char *bf_http_head_fault(struct bf_http_request *req, const char *method, const char *version, struct bf_http_head *head);
+/* RFC 9110, 5.6.2 and 5.5 */
+bool bf_http_is_token(const char *s, size_t len);
+bool bf_http_is_field_value(const char *s, size_t len);
+
 /* bf_http_tls.c */
 BF_MUST_CHECK enum bf_code bf_http_tls_load(struct bf_http *h, struct bf_err *err);
 

@@ -4,6 +4,7 @@ an independent checker.
 Standard library, kcat, psql, and build/tests/kafka_tool only. One Kafka and one PostgreSQL serve all tests of a file; each test has its own
 topics, database, folder and consumer group, so a CAPSULE that was killed is not waited for by the group's coordinator.
 """
+import atexit
 import collections
 import hashlib
 import http.client
@@ -605,14 +606,11 @@ class Line:
         self.dir = tempfile.mkdtemp(prefix="butterfly-line.")
         os.chmod(self.dir, 0o755)
         self.registry, self.kafka, self.capsules, self.names = Registry(), None, [], 0
-        try:
-            self.kafka = Kafka(os.path.join(self.dir, "kafka"))
-            self.postgres("start")
-            with open(os.path.join(self.dir, "postgres", "conninfo")) as f:
-                self.conninfo = f.read().strip()
-        except BaseException:
-            self.close()
-            raise
+        atexit.register(self.close)  # unittest leaves tearDownClass out when this fails, and at Ctrl-C
+        self.kafka = Kafka(os.path.join(self.dir, "kafka"))
+        self.postgres("start")
+        with open(os.path.join(self.dir, "postgres", "conninfo")) as f:
+            self.conninfo = f.read().strip()
         self.pg_port = int(re.search(r"port=(\d+)", self.conninfo).group(1))
         self.admin = Tool(self.kafka.bootstrap)
 
@@ -657,6 +655,7 @@ class Line:
         return c
 
     def close(self):
+        atexit.unregister(self.close)
         for c in self.capsules:
             if c.alive():
                 c.process.send_signal(signal.SIGCONT)

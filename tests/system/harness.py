@@ -2,6 +2,7 @@
 
 Standard library only. Programs come from $BF_BIN_DIR (default build/bin). Every process that is started here is stopped here.
 """
+import atexit
 import hashlib
 import json
 import os
@@ -58,7 +59,11 @@ def wait_until(condition, what, timeout=60, step=0.05):
 class Kafka:
     def __init__(self, directory):
         self.dir = directory
-        self.bootstrap = run(os.path.join(TOOLS, "kafka"), "start", directory, "--port", "0").stdout.decode().split()[-1]
+        try:
+            self.bootstrap = run(os.path.join(TOOLS, "kafka"), "start", directory, "--port", "0").stdout.decode().split()[-1]
+        except BaseException:
+            self.stop()
+            raise
 
     def stop(self):
         run(os.path.join(TOOLS, "kafka"), "stop", self.dir, check=False)
@@ -301,15 +306,18 @@ class SystemTest(unittest.TestCase):
         cls.dir = tempfile.mkdtemp(prefix="butterfly-system.")
         os.chmod(cls.dir, 0o755)
         cls.broker = cls.stack = None
-        try:
-            cls.broker = Kafka(os.path.join(cls.dir, "kafka")) if cls.kafka else None
-            cls.stack = Stack(os.path.join(cls.dir, "d"), cls.broker, cls.extra).up()
-        except BaseException:
-            cls.tearDownClass()
-            raise
+        atexit.register(cls.tearDownClass)  # unittest leaves it out when this fails, and at Ctrl-C
+        cls.broker = Kafka(os.path.join(cls.dir, "kafka")) if cls.kafka else None
+        cls.stack = Stack(os.path.join(cls.dir, "d"), cls.broker, cls.extra).up()
+        cls.prepare()
+
+    @classmethod
+    def prepare(cls):
+        """What all tests of a class look at."""
 
     @classmethod
     def tearDownClass(cls):
+        atexit.unregister(cls.tearDownClass)
         if cls.stack:
             cls.stack.down(check=False)
         if cls.broker:
@@ -321,7 +329,11 @@ class SystemTest(unittest.TestCase):
 
     def run(self, result=None):
         before = len(result.failures) + len(result.errors)
-        super().run(result)
+        try:
+            super().run(result)
+        except KeyboardInterrupt:
+            self.doCleanups()  # unittest leaves them out then
+            raise
         if len(result.failures) + len(result.errors) > before and self.stack:
             for name in sorted(os.listdir(os.path.join(self.stack.dir, "log"))):
                 tail = self.stack.log(name[:-4])[-2500:]

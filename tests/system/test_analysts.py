@@ -32,17 +32,12 @@ class Analysts(SystemTest):
     extra = ("--without", "odyssey,plato")
 
     @classmethod
-    def setUpClass(cls):
-        super().setUpClass()
-        try:
-            for one in LINES + [line(2, "EURUSD", 15, 1.0864, stress=0.2), LINES[0]]:  # a correction, and one sent twice
-                cls.stack.perception([one])
-            cls.stack.wait_taken(8)
-            cls.stack.wait_quiet()
-            cls.capsule = Capsule(cls.stack.http)
-        except BaseException:
-            cls.tearDownClass()
-            raise
+    def prepare(cls):
+        for one in LINES + [line(2, "EURUSD", 15, 1.0864, stress=0.2), LINES[0]]:  # a correction, and one sent twice
+            cls.stack.perception([one])
+        cls.stack.wait_taken(8)
+        cls.stack.wait_quiet()
+        cls.capsule = Capsule(cls.stack.http)
 
     def sql(self, text):
         return self.stack.psql(text)

@@ -19,15 +19,10 @@ def deep(levels):
 
 class BadInput(SystemTest):
     @classmethod
-    def setUpClass(cls):
-        super().setUpClass()
-        try:
-            cls.schema = cls.stack.schema_id()
-            cls.recursive = cls.stack.register("test.deep-value", RECURSIVE)
-            cls.publish()
-        except BaseException:
-            cls.tearDownClass()
-            raise
+    def prepare(cls):
+        cls.schema = cls.stack.schema_id()
+        cls.recursive = cls.stack.register("test.deep-value", RECURSIVE)
+        cls.publish()
 
     @classmethod
     def publish(cls):

@@ -29,17 +29,12 @@ def make_lines():
 
 class MainLine(SystemTest):
     @classmethod
-    def setUpClass(cls):
-        super().setUpClass()
-        try:
-            cls.lines = make_lines()
-            cls.counts, cls.published = cls.stack.perception(cls.lines)
-            cls.stack.wait_taken(COUNT)
-            cls.stack.wait_quiet()
-            cls.in_kafka = cls.broker.consume(FAST_PATH)
-        except BaseException:
-            cls.tearDownClass()
-            raise
+    def prepare(cls):
+        cls.lines = make_lines()
+        cls.counts, cls.published = cls.stack.perception(cls.lines)
+        cls.stack.wait_taken(COUNT)
+        cls.stack.wait_quiet()
+        cls.in_kafka = cls.broker.consume(FAST_PATH)
 
     def test_1_every_signal_is_acknowledged_and_counted(self):
         self.assertEqual(self.counts, {"accepted": COUNT, "rejected": 0, "published": COUNT, "failed": 0})

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 """PERCEPTION on a real Kafka: every way in, every way that a signal can be bad, backpressure, ends. What came out is read by kcat and Python's avro."""
+import atexit
 import csv
 import fcntl
 import gzip
@@ -87,11 +88,15 @@ def setUpModule():
     parts = tempfile.TemporaryDirectory(prefix="butterfly-perception.")
     os.chmod(parts.name, 0o755)
     kafka = Kafka(os.path.join(parts.name, "kafka"))
+    atexit.register(kafka.stop)  # unittest leaves tearDownModule out when this fails, and at Ctrl-C
     registry = Registry(parts.name)
+    atexit.register(registry.stop)
 
 
 def tearDownModule():
+    atexit.unregister(registry.stop)
     registry.stop()
+    atexit.unregister(kafka.stop)
     kafka.stop()
     parts.cleanup()
 

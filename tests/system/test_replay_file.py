@@ -22,19 +22,14 @@ class ReplayFile(SystemTest):
     extra = ("--without", "odyssey,plato")
 
     @classmethod
-    def setUpClass(cls):
-        super().setUpClass()
-        try:
-            text = 'a "quoted", comma\nand a line'  # what CSV has to quote
-            lines = [signal_line(i, event_id=f"f-{i}", status=text if i % 7 == 0 else "ACTIVE") for i in range(EVENTS)]
-            counts, _ = cls.stack.perception(lines)
-            assert counts["published"] == EVENTS, counts
-            cls.stack.wait_taken(EVENTS)
-            cls.stack.wait_quiet()
-            cls.known_by = cls.stack.get("/v1/status")["recorded_through"]
-        except BaseException:
-            cls.tearDownClass()
-            raise
+    def prepare(cls):
+        text = 'a "quoted", comma\nand a line'  # what CSV has to quote
+        lines = [signal_line(i, event_id=f"f-{i}", status=text if i % 7 == 0 else "ACTIVE") for i in range(EVENTS)]
+        counts, _ = cls.stack.perception(lines)
+        assert counts["published"] == EVENTS, counts
+        cls.stack.wait_taken(EVENTS)
+        cls.stack.wait_quiet()
+        cls.known_by = cls.stack.get("/v1/status")["recorded_through"]
 
     def command(self, path, *more):
         return [os.path.join(BIN, "butterfly"), "replay", "--url", self.stack.http, "--topic", FAST_PATH, "--to", path, *more]

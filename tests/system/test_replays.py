@@ -21,16 +21,11 @@ class Replays(SystemTest):
     extra = ("--without", "odyssey,plato")
 
     @classmethod
-    def setUpClass(cls):
-        super().setUpClass()
-        try:
-            counts, _ = cls.stack.perception([signal_line(i, event_id=f"r-{i}") for i in range(EVENTS)])
-            assert counts["published"] == EVENTS, counts
-            cls.stack.wait_taken(EVENTS)
-            cls.stack.wait_quiet()
-        except BaseException:
-            cls.tearDownClass()
-            raise
+    def prepare(cls):
+        counts, _ = cls.stack.perception([signal_line(i, event_id=f"r-{i}") for i in range(EVENTS)])
+        assert counts["published"] == EVENTS, counts
+        cls.stack.wait_taken(EVENTS)
+        cls.stack.wait_quiet()
 
     def post(self, path, **params):
         query = "?" + urllib.parse.urlencode(params, doseq=True) if params else ""

@@ -91,7 +91,8 @@ class Tool:
         self.process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         self.queued, self.sent, self.lost = [], {}, []  # number -> (topic, key, value); number -> (partition, offset)
         self.answers = queue.Queue()
-        threading.Thread(target=self.read, daemon=True).start()
+        self.reader = threading.Thread(target=self.read, daemon=True)
+        self.reader.start()
 
     def read(self):
         for line in self.process.stdout:
@@ -129,6 +130,8 @@ class Tool:
     def close(self):
         self.process.stdin.close()
         self.process.wait(60)
+        self.reader.join(60)
+        self.process.stdout.close()
 
 
 # ---- a registry that can misbehave ----

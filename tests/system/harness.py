@@ -22,7 +22,7 @@ import uuid
 HOME = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BIN = os.path.abspath(os.environ.get("BF_BIN_DIR", os.path.join(HOME, "build/bin")))
 TOOLS = os.path.join(HOME, "tools")
-SLOW = 3 if "sanitize" in BIN else 1  # sanitized programs may take their time
+SLOW = 3 if "sanitize" in BIN or "tsan" in BIN else 1  # sanitized programs may take their time
 
 FAST_PATH, REFLEX, DECISION = "rim.fast-path", "odyssey.reflex", "plato.decision"
 

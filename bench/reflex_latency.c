@@ -21,7 +21,7 @@
 
 struct latency_settings {
     char *bootstrap, *registry, *schemas_dir;
-    int64_t rate, seconds, share, nodes;
+    int64_t rate, seconds, share, nodes, transaction_ms;
     bool bare;
 };
 
@@ -34,6 +34,7 @@ static const struct bf_setting table[] = {
     {"seconds", BF_SETTING_INT, F(seconds), "10", 1, 3600, false, false, "s", "How long"},
     {"share", BF_SETTING_INT, F(share), "10", 1, 1000000, false, false, "signals", "One in so many is answered"},
     {"nodes", BF_SETTING_INT, F(nodes), "5000", 1, 1000000, false, false, "nodes", "Different ones"},
+    {"transaction", BF_SETTING_INT, F(transaction_ms), "0", 0, 10000, false, false, "ms", "With --bare: answers go out in transactions of so long, with an offset; 0: none"},
     {"bare", BF_SETTING_BOOL, F(bare), "false", 0, 0, false, false, NULL, "Answer here, without ODYSSEY"},
     {NULL, 0, 0, NULL, 0, 0, false, false, NULL, NULL},
 };
@@ -62,7 +63,7 @@ struct latency {
 struct reader {
     struct latency *l;
     const char *topic, *group;
-    void (*take)(struct latency *l, void *ctx, const struct bf_message *msg);
+    void (*take)(struct latency *l, void *ctx, const struct bf_message *msg); /* NULL: nothing came for 20 ms */
     void *ctx;
     struct bf_consumer *consumer;
 };
@@ -90,7 +91,8 @@ static void *read_on(void *ctx) {
                                                   .calls = {.assigned = assigned, .ctx = r}};
     if (bf_consumer_open(&settings, &r->consumer, &err) != BF_OK) bf_log_err(BF_LOG_ERROR, "no_consumer", &err, "topic=%s", r->topic);
     while (r->consumer != NULL && !atomic_load(&r->l->done))
-        if (bf_consumer_poll(r->consumer, 20, &msg, &err) == BF_OK && msg->value.data != NULL) r->take(r->l, r->ctx, msg);
+        if (bf_consumer_poll(r->consumer, 20, &msg, &err) != BF_OK) r->take(r->l, r->ctx, NULL);
+        else if (msg->value.data != NULL) r->take(r->l, r->ctx, msg);
     bf_consumer_close(r->consumer);
     return NULL;
 }
@@ -109,6 +111,7 @@ static int64_t node_of_key(struct bf_slice key) {
 
 static void take_answer(struct latency *l, void *ctx, const struct bf_message *msg) {
     struct answers *a = ctx;
+    if (msg == NULL) return;
     int64_t node = node_of_key(msg->key), now_us = bf_time_monotonic_us();
     if (node < 0 || node >= l->s.nodes) return;
     int64_t number = (node + (int64_t)a->next[node]++ * l->s.nodes) * l->s.share;
@@ -119,14 +122,30 @@ static void take_answer(struct latency *l, void *ctx, const struct bf_message *m
 
 struct echo {
     struct bf_producer *producer;
-    int64_t count;
+    int64_t count, begun_us; /* begun_us: of the open transaction; 0: none is */
 };
+
+static void end_transaction(struct latency *l, struct echo *e) {
+    struct bf_err err;
+    if (bf_txn_commit(e->producer, "bench-reflex", l->in, e->count, "", 10000, &err) != BF_OK) bf_log_err(BF_LOG_ERROR, "not_committed", &err, "count=%" PRId64, e->count);
+    e->begun_us = 0;
+}
+
+static void begin_transaction(struct echo *e) {
+    struct bf_err err;
+    if (bf_txn_begin(e->producer, &err) != BF_OK) bf_log_err(BF_LOG_ERROR, "not_begun", &err, "count=%" PRId64, e->count);
+    e->begun_us = bf_time_monotonic_us();
+}
 
 static void take_signal(struct latency *l, void *ctx, const struct bf_message *msg) {
     struct echo *e = ctx;
     struct bf_err err;
+    if (e->begun_us != 0 && (msg == NULL || bf_time_monotonic_us() - e->begun_us >= l->s.transaction_ms * 1000)) end_transaction(l, e);
+    if (msg == NULL) return;
     const char *value = msg->value.data;
-    if (value[msg->value.len - 1] == 'H') { /* to be answered */
+    bool answer = value[msg->value.len - 1] == 'H';
+    if (answer && l->s.transaction_ms > 0 && e->begun_us == 0) begin_transaction(e);
+    if (answer) {
         while (bf_producer_send(e->producer, l->out, -1, msg->key, msg->value, NULL, 0, 0, NULL, &err) == BF_AGAIN) (void)bf_producer_poll(e->producer, 1);
     }
     if (++e->count % 64 == 0) (void)bf_producer_poll(e->producer, 0);
@@ -187,8 +206,11 @@ static enum bf_code produce(struct latency *l, struct maker *m, struct bf_produc
 }
 
 static enum bf_code open_producer(struct latency *l, const char *topic, struct bf_producer **p, struct bf_err *err) {
-    const struct bf_producer_settings settings = {.bootstrap = l->s.bootstrap, .client_id = "bench-reflex", .linger_ms = BF_LINGER_ADAPTIVE};
+    const char *transactional_id = topic == l->out && l->s.transaction_ms > 0 ? "bench-reflex" : NULL;
+    const struct bf_producer_settings settings = {.bootstrap = l->s.bootstrap, .client_id = "bench-reflex", .linger_ms = BF_LINGER_ADAPTIVE,
+                                                  .transactional_id = transactional_id};
     enum bf_code code = bf_producer_open(&settings, p, err);
+    if (code == BF_OK && transactional_id != NULL) code = bf_txn_init(*p, 10000, err);
     return code == BF_OK ? bf_producer_warm(*p, topic, 10000, err) : code;
 }
 
@@ -218,7 +240,7 @@ static void tell(struct latency *l) {
     size_t n = (size_t)atomic_load(&l->seen);
     qsort(l->ms, n, sizeof *l->ms, compare);
     if (n > 0)
-        printf("answerer=%s rate=%" PRId64 " answers=%zu missed=%" PRId64 " p50_ms=%.2f p99_ms=%.2f max_ms=%.2f\n", l->s.bare ? "bare" : "odyssey", l->s.rate, n,
+        printf("answerer=%s transaction_ms=%" PRId64 " rate=%" PRId64 " answers=%zu missed=%" PRId64 " p50_ms=%.2f p99_ms=%.2f max_ms=%.2f\n", l->s.bare ? "bare" : "odyssey", l->s.transaction_ms, l->s.rate, n,
                l->wanted - (int64_t)n, l->ms[n / 2], l->ms[n * 99 / 100], l->ms[n - 1]);
     else printf("answerer=%s rate=%" PRId64 " answers=0\n", l->s.bare ? "bare" : "odyssey", l->s.rate);
 }

@@ -235,10 +235,12 @@ class PostgresFaults(LineTest):
                 os.kill(pid, signal.SIGSTOP)
 
         def end():
+            if TORTURE:  # the deadline of a statement is a minute
+                wait_until(lambda: "no answer in time" in self.c.log(), "the archiver waits no longer", 90)
             for pid in pids:
                 os.kill(pid, signal.SIGCONT)
         self.addCleanup(lambda: [os.kill(pid, signal.SIGCONT) for pid in pids if os.path.exists(f"/proc/{pid}")])
-        self.outage(begin, end, shown=TORTURE)  # the deadline of a statement is a minute
+        self.outage(begin, end, shown=TORTURE)
 
     def backends(self):
         """The postmaster and its children."""

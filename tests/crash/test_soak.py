@@ -69,8 +69,8 @@ class Soak(SystemTest):
         self.assertIsNone(load.trouble)
         self.assertEqual({name: self.stack.pid(name) for name in SERVICES}, pids, "a service was started again")
         for name, kb in samples.items():
-            quarter = len(kb) // 4
-            print(f"{name}: {kb[0]} kB at first, at most {max(kb[quarter:2 * quarter])} in the second quarter and {max(kb[-quarter:])} in the last",
+            eighth = max(1, len(kb) // 8)
+            print(f"{name}: {kb[0]} kB at first, at most {[max(kb[i:i + eighth]) for i in range(0, eighth * 8, eighth)]} in each eighth of the time",
                   file=sys.stderr)
         self.stack.wait_taken(load.sent, timeout=120)
         self.stack.wait_quiet(timeout=120, quiet=3.0)

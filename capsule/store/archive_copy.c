@@ -11,7 +11,6 @@
 #include <string.h>
 
 #define PIECE_BYTES (256 << 10)
-#define COLUMNS 18
 
 static void put_uuid(struct bf_buf *out, const struct bf_uuid *id) {
     pg_put_field(out, id->b, sizeof id->b);
@@ -107,7 +106,7 @@ static enum bf_code put_payload(struct archive *a, const struct event *ev, struc
 
 static enum bf_code put_event(struct archive *a, const struct event *ev, struct bf_err *err) {
     struct bf_buf *out = &a->copy;
-    bf_buf_append(out, "\0\x12", 2);
+    bf_buf_append(out, "\0\x13", 2); /* columns */
     put_uuid(out, &ev->id);
     put_int4(out, (int32_t)ev->revision);
     put_int4(out, ev->partition);
@@ -132,6 +131,10 @@ static enum bf_code put_event(struct archive *a, const struct event *ev, struct 
     put_bytes(out, ev->key);
     put_bytes(out, ev->headers);
     put_bytes(out, ev->value);
+    if (ev->redriven)
+        pg_put_field(out, "\1", 1);
+    else
+        pg_put_null(out);
     if (code == BF_OK && out->failed)
         code = bf_fail(err, BF_NOMEM, 0, "no memory for a row of %zu bytes", ev->value.len);
     return code;

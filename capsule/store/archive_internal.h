@@ -86,7 +86,7 @@ void archive_nodes_free(struct archive *a);
 /* ---- archive_copy.c ---- */
 #define ARCHIVE_EVENT_COLUMNS                                                                                                    \
     "event_id, revision, kafka_partition, kafka_offset, event_time, kafka_time, recorded_at, schema_id, topic, rim_node_id, "    \
-    "trace_id, cause_id, source_id, payload, content_hash, \"key\", headers, raw"
+    "trace_id, cause_id, source_id, payload, content_hash, \"key\", headers, raw, redriven"
 /* COPY events[from, to) into `table` ("capsule.events" or the staging table). BF_REJECTED: native is the event's index or -1. */
 BF_MUST_CHECK enum bf_code archive_copy_events(struct archive *a, const char *table, const struct event *events, size_t from, size_t to,
                                                struct bf_err *err);

@@ -16,7 +16,7 @@
 
 #define EVENT_SELECT                                                                                                             \
     "select e.event_id, e.revision, e.topic, e.kafka_partition, e.kafka_offset, e.rim_node_id, e.event_time, e.kafka_time, e.recorded_at," \
-    " e.schema_id, e.trace_id, e.cause_id, e.source_id, e.\"key\", e.headers, e.raw from "
+    " e.schema_id, e.trace_id, e.cause_id, e.source_id, e.\"key\", e.headers, e.raw, e.redriven from "
 
 static void event_from_row(const PGresult *r, struct event *ev) {
     memset(ev, 0, sizeof *ev);
@@ -36,6 +36,7 @@ static void event_from_row(const PGresult *r, struct event *ev) {
     ev->key = pg_bytes(r, 0, 13);
     ev->headers = pg_bytes(r, 0, 14);
     ev->value = pg_bytes(r, 0, 15);
+    ev->redriven = !PQgetisnull(r, 0, 16);
 }
 
 struct filling {

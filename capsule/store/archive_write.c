@@ -90,7 +90,7 @@ static const char *const unstage_sql[] = {
     "with more as (insert into capsule.events (" ARCHIVE_EVENT_COLUMNS ")"
     " select s.event_id, n.newest + row_number() over (partition by s.topic, s.event_id order by s.recorded_at), s.kafka_partition,"
     " s.kafka_offset, s.event_time, s.kafka_time, s.recorded_at, s.schema_id, s.topic, s.rim_node_id, s.trace_id, s.cause_id, s.source_id,"
-    " s.payload, s.content_hash, s.\"key\", s.headers, s.raw"
+    " s.payload, s.content_hash, s.\"key\", s.headers, s.raw, s.redriven"
     " from " STAGED " s join capsule.events e using (event_id, revision, topic, event_time),"
     " lateral (select max(x.revision) as newest from capsule.events x where x.topic = s.topic and x.event_id = s.event_id) n"
     " where (s.kafka_partition, s.kafka_offset) <> (e.kafka_partition, e.kafka_offset) and s.content_hash <> e.content_hash"

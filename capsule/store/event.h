@@ -31,6 +31,7 @@ struct event {
     struct bf_slice trace_id, source_id; /* absent: data NULL */
     struct bf_slice key, value;          /* as they were in Kafka, framing included; value absent: tombstone */
     struct bf_slice headers;             /* packed, see headers_pack.h; absent: none */
+    bool redriven;                       /* it was in quarantine first, and was taken in later than its neighbours */
     uint8_t content_hash[16];            /* hot_content_hash(), as the hot store keeps it beside the event; elsewhere not set */
 };
 

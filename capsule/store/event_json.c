@@ -83,6 +83,10 @@ static void envelope(struct bf_json *j, const struct event *ev) {
         MEMBER(j, "source_id");
         bf_json_string_n(j, ev->source_id.data, ev->source_id.len);
     }
+    if (ev->redriven) {
+        MEMBER(j, "redriven");
+        bf_json_bool(j, true);
+    }
     MEMBER(j, "payload");
 }
 

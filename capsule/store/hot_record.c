@@ -12,7 +12,8 @@ enum record_flag {
     HAS_KEY = 8,
     HAS_VALUE = 16,
     HAS_HEADERS = 32,
-    HAS_DETAIL = 64,
+    HAS_DETAIL = 64, /* a poison's */
+    REDRIVEN = 64,   /* an event's */
     KEY_IS_NODE = 128
 };
 
@@ -108,6 +109,7 @@ static uint8_t event_flags(const struct event *ev) {
     flags |= ev->value.data != NULL ? HAS_VALUE : 0;
     flags |= ev->headers.data != NULL ? HAS_HEADERS : 0;
     flags |= key_is_node(ev) ? KEY_IS_NODE : 0;
+    flags |= ev->redriven ? REDRIVEN : 0;
     return (uint8_t)flags;
 }
 
@@ -168,6 +170,7 @@ bool record_event_get(struct bf_slice record, struct event *out) {
         .kafka_time_us = head.kafka_time_us,
         .schema_id = head.schema_id,
         .has_cause = (head.flags & HAS_CAUSE) != 0,
+        .redriven = (head.flags & REDRIVEN) != 0,
     };
     memcpy(ev.content_hash, head.content_hash, sizeof ev.content_hash);
     ev.node_id = take_part(&parts, true, head.node_len);

@@ -107,12 +107,14 @@ static int put_links(struct redrive *r) {
 }
 
 static int put_event(struct redrive *r) {
+    struct event ev = *r->ev;
     struct hot_key at = key_recorded(r->at_us), by_time = key_time_at(r->ev->event_time_us, r->at_us);
     MDB_val k = key_val(&at), v = {record_event_size(r->ev), NULL};
     int rc = mdb_put(r->txn, r->h->db[DB_LOG], &k, &v, MDB_APPEND | MDB_RESERVE);
     if (rc != MDB_SUCCESS)
         return rc;
-    record_event_put(v.mv_data, r->topic_no, r->ev, r->content_hash);
+    ev.redriven = true;
+    record_event_put(v.mv_data, r->topic_no, &ev, r->content_hash);
     record_event_set_revision(v.mv_data, r->result->revision);
     rc = hot_put(r->txn, r->h->db[DB_BY_TIME], &by_time, &r->topic_no, sizeof r->topic_no);
     if (rc == MDB_SUCCESS)

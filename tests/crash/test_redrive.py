@@ -62,6 +62,10 @@ class Redrive(LineTest):
         self.assertEqual(self.totals(), {"stored": 20, "quarantined": 10})
         events = self.c.replay(topic=self.topic)
         self.assertEqual(sorted(e["offset"] for e in events), [n for n in range(30) if n % 3 != 2])
+        self.assertEqual([e["offset"] for e in sorted(events, key=lambda e: e["offset"]) if e.get("redriven") is True], list(range(1, 30, 3)))
+        self.assertEqual({e.get("redriven") for e in before}, {None})
+        told = self.line.psql(self.database, "select kafka_offset from capsule.current_events where redriven order by 1")
+        self.assertEqual(told, [[str(n)] for n in range(1, 30, 3)])
         by_offset = self.c.replay(topic=self.topic, partition=0, from_offset=0, to_offset=30)
         self.assertEqual([e["offset"] for e in by_offset], [n for n in range(30) if n % 3 != 2])
         self.assertEqual(self.c.replay(topic=self.topic, known_by=known_by), before)  # what was known then

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """The schema registry is away, slow, wrong or failing: only the partition whose next record needs it waits. What is known goes on, nothing is
 quarantined, and when the registry is well again nothing is missing and the order is kept."""
+import time
 import unittest
 
 from line import SCHEMA, WHEN, LineTest, Tool, framed, reading, wait_until
@@ -13,7 +14,7 @@ class RegistryFaults(LineTest):
         super().setUp()
         self.database, conninfo = self.line.database()
         self.known, self.late = self.line.topic(2), self.line.topic(1)
-        self.c = self.capsule(conninfo)
+        self.c = self.capsule(conninfo, extra=["--schema-retry", "300ms"])
         self.c.start()
         wait_until(self.c.ready, "ready")
         self.ledger = self.send(self.known, range(50))  # its schema is kept now
@@ -37,6 +38,7 @@ class RegistryFaults(LineTest):
         wait_until(lambda: self.c.stored(self.late) == 10 and self.line.registry.asked > asked, "it waits at the unknown schema")
         self.ledger.update(self.send(self.known, range(50, 1050)))
         wait_until(lambda: self.c.stored(self.known) == 1050, "what is known goes on")
+        time.sleep(1.5)  # longer than an unknown id is asked for again
         self.assertEqual(self.c.stored(self.late), 10)
         self.assertEqual(self.c.get("/v1/quarantine")["quarantined"], [])
         self.assertEqual(self.c.raw("/readyz")[0], 200)

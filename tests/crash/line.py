@@ -195,7 +195,7 @@ class Proxy:
 
     def __init__(self, port):
         self.target, self.refuse, self.delay_s, self.cut_at, self.hold, self.swallow_after = port, False, 0, None, False, None
-        self.cuts, self.pairs, self.lock = 0, [], threading.Lock()
+        self.cuts, self.pairs, self.muted, self.lock = 0, [], set(), threading.Lock()  # muted: servers whose answers go nowhere
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.port = self.listener.getsockname()[1]
         threading.Thread(target=self.accept, daemon=True).start()
@@ -231,8 +231,12 @@ class Proxy:
                 if from_client and self.cut_at and self.cut_at in data:
                     self.cut_at, self.cuts = None, self.cuts + 1
                     break
-                sink.sendall(data)
-                if from_client and self.swallow_after and self.swallow_after in data:
+                swallow = from_client and self.swallow_after and self.swallow_after in data
+                if swallow:
+                    self.muted.add(sink)
+                if from_client or source not in self.muted:
+                    sink.sendall(data)
+                if swallow:
                     self.swallow_after, self.cuts = None, self.cuts + 1
                     time.sleep(0.3)  # the server works; its answer finds nobody
                     break

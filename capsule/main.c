@@ -46,19 +46,17 @@ static enum bf_code wait_for(struct capsule *c, const char *what, enum bf_code (
     }
 }
 
-/* A consumer that never subscribes to anything that matters: only to ask who the brokers are. */
+/* Who are the brokers? */
 static enum bf_code ask_cluster(struct capsule *c, void *arg, struct bf_err *err) {
     (void)arg;
-    static const char *const none[] = {"capsule.cluster-id-probe", NULL};
-    const struct bf_consumer_settings settings = {.bootstrap = c->settings->bootstrap, .group = "capsule-probe", .client_id = "capsule",
-                                                  .topics = none, .extra = "allow.auto.create.topics=false"};
-    struct bf_consumer *probe = NULL;
+    const struct bf_producer_settings settings = {.bootstrap = c->settings->bootstrap, .client_id = "capsule"};
+    struct bf_producer *probe = NULL;
     enum bf_code code = bf_kafka_ping(c->settings->bootstrap, 1000, err);
     if (code == BF_OK)
-        code = bf_consumer_open(&settings, &probe, err);
+        code = bf_producer_open(&settings, &probe, err);
     if (code == BF_OK)
-        code = bf_consumer_cluster_id(probe, 3000, &c->cluster_id, err);
-    bf_consumer_close(probe);
+        code = bf_producer_cluster_id(probe, 3000, &c->cluster_id, err);
+    bf_producer_close(probe);
     /* The embedded broker draws a new id at each start and keeps its offsets: one cluster as far as we are concerned. */
     if (code == BF_OK && strncmp(c->cluster_id, "mockCluster", 11) == 0)
         strcpy(c->cluster_id, "embedded");

@@ -88,8 +88,6 @@ bool bf_consumer_watermarks(struct bf_consumer *c, const char *topic, int32_t pa
 /* Asks the broker. */
 BF_MUST_CHECK enum bf_code bf_consumer_query_watermarks(struct bf_consumer *c, const char *topic, int32_t partition, int timeout_ms,
                                                         int64_t *low, int64_t *high, struct bf_err *err);
-/* The cluster's id; the caller frees *out. */
-BF_MUST_CHECK enum bf_code bf_consumer_cluster_id(struct bf_consumer *c, int timeout_ms, char **out, struct bf_err *err);
 
 /* ---- producer: idempotent, acks=all; any thread may send ---- */
 

@@ -270,7 +270,10 @@ void bf_position_rebalance(rd_kafka_t *rk, rd_kafka_resp_err_t native, rd_kafka_
     struct bf_err err = {0};
 
     switch (native) {
-    case RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS: partitions_given(c, list); break;
+    case RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS:
+        c->was_assigned = true;
+        partitions_given(c, list);
+        break;
     case RD_KAFKA_RESP_ERR__REVOKE_PARTITIONS: partitions_taken(c, list); break;
     default:
         (void)bf_rd_fail(&err, native, "rebalance");

@@ -519,6 +519,19 @@ static void test_real__transaction_markers_are_legal_holes(void **state) {
     bf_consumer_close(c);
 }
 
+/* Members that leave while the group is still being put together: librdkafka before 2.3 would end the process. */
+static void test_close__in_the_middle_of_joining(void **state) {
+    enum { MEMBERS = 4, ROUNDS = 6 };
+    struct one o;
+    struct bf_consumer *c[MEMBERS];
+    one_init(&o, *state, 4, BF_CONSUMER_EARLIEST);
+    for (int round = 0; round < ROUNDS; round++) {
+        for (int i = 0; i < MEMBERS; i++) c[i] = open_consumer(*state, o.group, o.topics, &o.l, NULL);
+        for (int i = 0; i < MEMBERS; i++) poll_once(c[i], &o.l, 20 + 60 * round);
+        for (int i = 0; i < MEMBERS; i++) bf_consumer_close(c[i]);
+    }
+}
+
 int main(void) {
 #define BOTH                                                                                                                            \
     cmocka_unit_test(test_begin__where_the_caller_says), cmocka_unit_test(test_begin__earliest_then_committed),                        \
@@ -535,6 +548,7 @@ int main(void) {
         cmocka_unit_test(test_real__deleted_records_are_a_lost_range_at_start_and_under_way),
         cmocka_unit_test(test_real__a_position_beyond_the_end_is_broken_not_lost),
         cmocka_unit_test(test_real__transaction_markers_are_legal_holes),
+        cmocka_unit_test(test_close__in_the_middle_of_joining),
     };
     int failed = cmocka_run_group_tests_name("kafka_consumer mock", mock, cluster_open_mock, cluster_close);
     if (getenv("BF_TEST_KAFKA") != NULL) {

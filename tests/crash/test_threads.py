@@ -4,6 +4,7 @@
 The sanitized CAPSULE is built by `tools/build --sanitize-thread`; without it this is skipped. BF_THREADS_S: for how long (default 25 s).
 """
 import os
+import subprocess
 import sys
 import threading
 import time
@@ -80,5 +81,8 @@ class Threads(LineTest):
 if __name__ == "__main__":
     if not os.path.exists(os.path.join(BIN, "capsule")):
         print("there is no build-tsan: tools/build --sanitize-thread")
+        sys.exit(77)
+    if subprocess.run(["setarch", "-R", "true"], capture_output=True).returncode != 0:
+        print("the address space cannot be laid out plainly here, as the sanitizer wants it: setarch -R is refused")
         sys.exit(77)
     unittest.main()

@@ -337,6 +337,8 @@ class Capsule:
             raise AssertionError("capsule goes on:\n" + self.log()[-3000:])
 
     def log(self):
+        if not os.path.exists(self.log_path):
+            return ""  # it was never started
         with open(self.log_path, errors="replace") as f:
             return f.read()
 

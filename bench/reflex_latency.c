@@ -143,9 +143,8 @@ static void take_signal(struct latency *l, void *ctx, const struct bf_message *m
     if (e->begun_us != 0 && (msg == NULL || bf_time_monotonic_us() - e->begun_us >= l->s.transaction_ms * 1000)) end_transaction(l, e);
     if (msg == NULL) return;
     const char *value = msg->value.data;
-    bool answer = value[msg->value.len - 1] == 'H';
-    if (answer && l->s.transaction_ms > 0 && e->begun_us == 0) begin_transaction(e);
-    if (answer) {
+    if (value[msg->value.len - 1] == 'H') { /* to be answered */
+        if (l->s.transaction_ms > 0 && e->begun_us == 0) begin_transaction(e);
         while (bf_producer_send(e->producer, l->out, -1, msg->key, msg->value, NULL, 0, 0, NULL, &err) == BF_AGAIN) (void)bf_producer_poll(e->producer, 1);
     }
     if (++e->count % 64 == 0) (void)bf_producer_poll(e->producer, 0);

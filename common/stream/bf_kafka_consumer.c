@@ -355,4 +355,3 @@ enum bf_code bf_consumer_query_watermarks(struct bf_consumer *c, const char *top
     *high = h;
     return BF_OK;
 }
-

@@ -15,7 +15,7 @@ struct bf_consumer {
     int64_t (*cut_back)(void *ctx, const char *topic, int32_t partition, int64_t from, int64_t low, int64_t high);
     char **topics; /* NULL-ended copy of the subscription */
     struct bf_parts parts;
-    bool paused, was_assigned;
+    bool paused, was_assigned; /* was_assigned: ever, be it with nothing */
     int64_t retry_at_us; /* 0: nothing waits */
     bool fatal, has_trouble;
     struct bf_err trouble;

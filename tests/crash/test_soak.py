@@ -16,7 +16,7 @@ from harness import FAST_PATH, SystemTest, signal_line, wait_until  # noqa: E402
 
 SECONDS = int(os.environ.get("BF_SOAK_S", "600" if os.environ.get("BF_TORTURE") == "1" else "0"))
 RATE = int(os.environ.get("BF_SOAK_RATE", "2000"))
-BATCH, NODES = 200, 2000
+BATCH, NODES, BURST = 200, 2000, 200000  # BURST: as fast as they are taken, before anything is compared: so the largest commits have been
 SERVICES = ("registry", "capsule", "odyssey", "plato", "perception")
 GROWTH, ALLOWED_KB = 1.05, 4096  # what the last quarter may have more than the second: arenas settle late
 
@@ -34,15 +34,18 @@ class Load(threading.Thread):
             raise ValueError(f"{told}")
 
     def run(self):
-        begun = time.monotonic()
+        begun = 0.0
         try:
             while not self.stopping.is_set():
+                if self.sent == BURST:
+                    begun = time.monotonic()
                 now_ms = int(time.time() * 1000)
                 # every node is stressed in one of twenty rounds
                 self.post([signal_line(i, node=f"rim:metric:soak:n{i * 7919 % NODES}", when_ms=now_ms, event_id=f"soak-{i}", price=100.0,
                                        stress=0.95 if (i + i // NODES) % 20 == 0 else 0.1) for i in range(self.sent, self.sent + BATCH)])
                 self.sent += BATCH
-                time.sleep(max(0.0, begun + self.sent / RATE - time.monotonic()))
+                if self.sent > BURST:
+                    time.sleep(max(0.0, begun + (self.sent - BURST) / RATE - time.monotonic()))
         except (OSError, ValueError) as e:
             self.trouble = repr(e)
 
@@ -58,6 +61,8 @@ class Soak(SystemTest):
         samples = {name: [] for name in SERVICES}
         load = Load(self.stack.endpoints["perception"])
         load.start()
+        wait_until(lambda: load.trouble or load.sent > BURST, "the burst is over", 120)
+        self.stack.wait_taken(BURST, timeout=120)
         until = time.monotonic() + SECONDS
         while time.monotonic() < until:
             self.assertIsNone(load.trouble)

@@ -43,6 +43,16 @@ static enum bf_code check_run(struct check *c, const struct record_peek *peek, i
     return good ? BF_OK : FAIL(c, "no run holds offset %lld, recorded at %lld", (long long)peek->offset, (long long)at);
 }
 
+/* at 0: anywhere */
+static bool is_mapped(struct check *c, uint32_t topic_no, const struct bf_uuid *id, int64_t at) {
+    int64_t hits[ID_MAP_HITS_MAX];
+    size_t count = id_map_find(c->h->ids, id_map_hash(c->h->ids, topic_no, id), hits);
+    bool found = at == 0 && count > 0;
+    for (size_t i = 0; i < count; i++)
+        found = found || hits[i] == at;
+    return found;
+}
+
 static enum bf_code check_event(struct check *c, uint32_t topic_no, int64_t at, struct bf_slice record) {
     struct event ev;
     struct id_row row;
@@ -55,10 +65,12 @@ static enum bf_code check_event(struct check *c, uint32_t topic_no, int64_t at, 
     struct hot_key id = key_id(topic_no, &ev.id, ev.revision), by_time = key_time_at(ev.event_time_us, at);
     struct hot_key by_node = key_node(node_no, topic_no, ev.event_time_us, at), node_topic = key_pair(node_no, topic_no);
     hot_content_hash(&ev, hash);
-    if (hot_get(c->txn, c->h->db[DB_IDS], &id, &row, sizeof row) != MDB_SUCCESS || row.recorded_at_us != at ||
-        row.event_time_us != ev.event_time_us || memcmp(row.content_hash, hash, sizeof hash) != 0 ||
-        memcmp(ev.content_hash, hash, sizeof hash) != 0)
-        return FAIL(c, "the id of the event at %lld is not as the event", (long long)at);
+    if (memcmp(ev.content_hash, hash, sizeof hash) != 0)
+        return FAIL(c, "the event at %lld has another content", (long long)at);
+    if (ev.revision == 1 ? !is_mapped(c, topic_no, &ev.id, at)
+                         : hot_get(c->txn, c->h->db[DB_IDS], &id, &row, sizeof row) != MDB_SUCCESS || row.recorded_at_us != at ||
+                               memcmp(row.content_hash, hash, sizeof hash) != 0)
+        return FAIL(c, "the id of the event at %lld does not lead to it", (long long)at);
     enum bf_code code = must_have(c, DB_BY_NODE, &by_node, "nodes", at);
     if (code == BF_OK)
         code = must_have(c, DB_BY_TIME, &by_time, "times", at);
@@ -165,7 +177,22 @@ static enum bf_code check_id(struct check *c, const MDB_val *key, const MDB_val 
     memcpy(&row, value->mv_data, sizeof row);
     if (row.recorded_at_us >= c->hot_from_us && hot_log_get(c->h, c->txn, row.recorded_at_us, &record) != MDB_SUCCESS)
         return FAIL(c, "an id names the record at %lld, which is not there", (long long)row.recorded_at_us);
-    return BF_OK;
+    struct bf_uuid id;
+    memcpy(&id, (const char *)key->mv_data + 4, sizeof id);
+    return is_mapped(c, bf_get_be32(key->mv_data), &id, 0) ? BF_OK : FAIL(c, "a later revision's id, recorded at %lld, is not in the map of ids",
+                                                                          (long long)row.recorded_at_us);
+}
+
+static enum bf_code check_gone(struct check *c, const MDB_val *key, const MDB_val *value) {
+    struct gone_row gone;
+    struct bf_slice record;
+    if (key->mv_size != 8 || value->mv_size != sizeof gone)
+        return FAIL(c, "the row of an id that is gone has another size");
+    int64_t at = (int64_t)bf_get_be64(key->mv_data);
+    memcpy(&gone, value->mv_data, sizeof gone);
+    if (!is_mapped(c, gone.topic_no, &gone.id, at))
+        return FAIL(c, "the id that was recorded at %lld and is gone does not lead there", (long long)at);
+    return hot_log_get(c->h, c->txn, at, &record) == MDB_NOTFOUND ? BF_OK : FAIL(c, "the record at %lld is gone and is there", (long long)at);
 }
 
 static enum bf_code check_run_row(struct check *c, const MDB_val *key, const MDB_val *value) {
@@ -258,6 +285,8 @@ enum bf_code hot_check(struct hot *h, struct bf_err *err) {
         code = check_counts(&c);
     if (code == BF_OK)
         code = each_row(&c, DB_IDS, check_id);
+    if (code == BF_OK)
+        code = each_row(&c, DB_GONE, check_gone);
     if (code == BF_OK)
         code = each_row(&c, DB_RUNS, check_run_row);
     if (code == BF_OK)

@@ -87,39 +87,33 @@ enum bf_code fetch_collect_sources(struct fetch *f, struct source *sources, size
     return best_finish(&best, f, code, err);
 }
 
-/* All revisions of an id in one topic; what is evicted has a row, too, but lies below hot_from. */
-static enum bf_code offer_revisions(struct best *best, struct fetch *f, MDB_cursor *cur, uint32_t topic_no, struct bf_err *err) {
-    struct hot_key prefix = key_id_prefix(topic_no, &f->q->id);
-    MDB_val key = key_val(&prefix), value;
-    enum bf_code code = BF_OK;
-    int rc = mdb_cursor_get(cur, &key, &value, MDB_SET_RANGE);
-    for (; rc == MDB_SUCCESS && code == BF_OK && key_has_prefix(&key, &prefix); rc = mdb_cursor_get(cur, &key, &value, MDB_NEXT)) {
-        struct id_row row;
-        struct bf_slice record;
-        memcpy(&row, value.mv_data, sizeof row);
-        int found = hot_log_get(f->h, f->txn, row.recorded_at_us, &record);
-        if (found == MDB_SUCCESS)
-            code = best_offer(best, f, row.recorded_at_us, err);
-        else if (found != MDB_NOTFOUND) /* learned from the archive, or evicted */
-            code = hot_fail(err, found, "reading the log");
-    }
-    return rc == MDB_SUCCESS || rc == MDB_NOTFOUND || code != BF_OK ? code : hot_fail(err, rc, "reading ids");
+struct offer {
+    struct best *best;
+    struct fetch *f;
+    enum bf_code code;
+    struct bf_err *err;
+};
+
+/* What was learned from the archive, or is evicted, is not in the log. */
+static int offer_revision(void *ctx, const struct id_known *known) {
+    struct offer *o = ctx;
+    struct bf_slice record;
+    int rc = hot_log_get(o->f->h, o->f->txn, known->recorded_at_us, &record);
+    if (rc == MDB_SUCCESS)
+        o->code = best_offer(o->best, o->f, known->recorded_at_us, o->err);
+    return rc == MDB_NOTFOUND || o->code != BF_OK ? MDB_SUCCESS : rc;
 }
 
 enum bf_code fetch_id(struct fetch *f, struct bf_err *err) {
     struct best best;
-    MDB_cursor *cur;
-    enum bf_code code = BF_OK;
-    int rc = mdb_cursor_open(f->txn, f->h->db[DB_IDS], &cur);
-    if (rc != MDB_SUCCESS)
-        return hot_fail(err, rc, "reading ids");
+    struct offer o = {.best = &best, .f = f, .code = BF_OK, .err = err};
     best_init(&best, f);
-    for (uint32_t no = 0; no < f->topics.count && code == BF_OK; no++) {
-        if (topic_filter_allows(&f->topics, no))
-            code = offer_revisions(&best, f, cur, no, err);
+    for (uint32_t no = 0; no < f->topics.count && o.code == BF_OK; no++) {
+        int rc = topic_filter_allows(&f->topics, no) ? ids_each(f->h, f->txn, no, &f->q->id, offer_revision, &o) : MDB_SUCCESS;
+        if (rc != MDB_SUCCESS)
+            o.code = hot_fail(err, rc, "reading ids");
     }
-    mdb_cursor_close(cur);
-    return best_finish(&best, f, code, err);
+    return best_finish(&best, f, o.code, err);
 }
 
 /* ---- offsets ---- */

@@ -47,6 +47,15 @@ static int forget_links(struct forget *f, const struct event *ev, int64_t record
     return rc;
 }
 
+/* The record goes, what identifies the event stays. */
+static int leave_id(struct forget *f, uint32_t topic_no, int64_t recorded_at_us, const struct event *ev) {
+    struct hot_key key = key_recorded(recorded_at_us);
+    struct gone_row gone = {.topic_no = topic_no, .id = ev->id};
+    int rc = f->gone.cur == NULL ? index_writer_open(&f->gone, f->txn, f->h->db[DB_GONE]) : MDB_SUCCESS;
+    memcpy(gone.content_hash, ev->content_hash, sizeof gone.content_hash);
+    return rc == MDB_SUCCESS ? index_writer_put(&f->gone, &key, &gone, sizeof gone) : rc;
+}
+
 static int forget_event(struct forget *f, uint32_t topic_no, int64_t recorded_at_us, struct bf_slice record, bool ids_too) {
     struct event ev;
     uint32_t node_no;
@@ -63,8 +72,10 @@ static int forget_event(struct forget *f, uint32_t topic_no, int64_t recorded_at
         rc = forget_key(f, DB_BY_TIME, &by_time);
     if (rc == MDB_SUCCESS)
         rc = forget_links(f, &ev, recorded_at_us);
-    if (rc == MDB_SUCCESS && ids_too)
+    if (rc == MDB_SUCCESS && ids_too && ev.revision > 1)
         rc = forget_key(f, DB_IDS, &id);
+    if (rc == MDB_SUCCESS && !ids_too && ev.revision == 1)
+        rc = leave_id(f, topic_no, recorded_at_us, &ev);
     return rc == MDB_SUCCESS && ids_too ? uncount_node_topic(f, node_no, topic_no) : rc;
 }
 

@@ -5,7 +5,8 @@
  *
  *   LOG         recorded_at                              -> record (hot_record.h)
  *   COMMITS     recorded_at of the commit                -> struct commit_row, its partitions, its intervals
- *   IDS         topic, id 16, revision                   -> struct id_row; never evicted
+ *   IDS         topic, id 16, revision                   -> struct id_row: revisions after the first; never evicted
+ *   GONE        recorded_at                              -> struct gone_row: first revisions that are in the archive only; never evicted
  *   BY_NODE     node, topic, event time, recorded_at     -> nothing
  *   BY_TIME     event time, recorded_at                  -> topic
  *   RUNS        topic, partition, first offset           -> struct run_row: records of one commit, recorded_at without a hole
@@ -26,13 +27,14 @@
 #include "hot.h"
 #include "hot_record.h"
 #include "hot_sort.h"
+#include "id_map.h"
 
 #include <lmdb.h>
 #include <pthread.h>
 #include <stdatomic.h>
 
 enum hot_db {
-    DB_META, DB_LOG, DB_COMMITS, DB_IDS, DB_BY_NODE, DB_BY_TIME, DB_RUNS, DB_LINKS, DB_SEEN, DB_POISON_AT, DB_POISON_OF,
+    DB_META, DB_LOG, DB_COMMITS, DB_IDS, DB_GONE, DB_BY_NODE, DB_BY_TIME, DB_RUNS, DB_LINKS, DB_SEEN, DB_POISON_AT, DB_POISON_OF,
     DB_TOPICS, DB_NODES, DB_NODE_TOPICS, DB_PARTITIONS, DB_LEDGER, DB_SCHEMAS, DB_NOTES, DBS
 };
 
@@ -47,7 +49,12 @@ enum hot_db {
 enum link_kind { LINK_CAUSE = 'c', LINK_TRACE = 't' };
 
 struct id_row {
-    int64_t recorded_at_us, event_time_us;
+    int64_t recorded_at_us;
+    uint8_t content_hash[16];
+};
+struct gone_row {
+    uint32_t topic_no, unused;
+    struct bf_uuid id;
     uint8_t content_hash[16];
 };
 struct run_row {
@@ -106,6 +113,7 @@ struct hot {
     char *dir;
     bool sync_every_commit;
     atomic_bool condemned; /* set by whoever found it corrupt */
+    bool left_in_order;    /* at close: everything is on the disk */
     uint64_t bytes_max, bytes_full; /* commits are refused beyond bytes_full, so that forgetting has room to work in */
     unsigned page_bytes;
     struct bf_uuid instance;
@@ -115,6 +123,7 @@ struct hot {
     atomic_uint topic_count; /* published before the commit that uses them */
     struct hot_topic *topics[HOT_TOPICS_MAX];
     atomic_int_least64_t reserved_us;
+    struct id_map *ids; /* its own threads' rules */
     /* writer only */
     struct node_cache *nodes;
     uint32_t next_node_no;
@@ -201,6 +210,26 @@ uint64_t hot_name_hash(struct bf_slice name);
 int hot_node_intern(struct hot *h, MDB_txn *txn, struct bf_slice name, uint64_t hash, uint32_t *no); /* writer */
 int hot_node_find(struct hot *h, MDB_txn *txn, struct bf_slice name, uint32_t *no);                  /* MDB_NOTFOUND */
 
+/* ---- ids ---- */
+struct id_known {
+    uint32_t revision; /* 0: none */
+    int64_t recorded_at_us;
+    uint8_t content_hash[16];
+};
+/* Every revision that is recorded, evicted ones too; the later ones in order. Stops when each() does not say MDB_SUCCESS. */
+int ids_each(struct hot *h, MDB_txn *txn, uint32_t topic_no, const struct bf_uuid *id, int (*each)(void *ctx, const struct id_known *known),
+             void *ctx);
+struct id_seek { /* writer: hash, topic and id are given */
+    uint64_t hash;
+    uint32_t topic_no;
+    struct bf_uuid id;
+    size_t hits;      /* slots of that hash */
+    int64_t stale_us; /* what one of them says that is nobody's; 0: none */
+};
+int ids_seek(struct hot *h, MDB_txn *txn, struct id_seek *s, struct id_known *newest); /* revision 0 when there is none */
+int ids_put(struct hot *h, MDB_txn *txn, struct id_seek *s, const struct id_known *known); /* after ids_seek() */
+int ids_rebuild(struct hot *h, MDB_txn *txn);                                              /* into a map that is empty */
+
 /* ---- batch ---- */
 enum item_kind { ITEM_EVENT, ITEM_POISON, ITEM_GAP };
 struct item {
@@ -262,7 +291,7 @@ struct commit {
     struct hot_commit_result result;
 };
 /* Each step writes one kind of thing for the whole batch; an MDB code. Items are in b->order by slot and offset. */
-int commit_dedupe(struct commit *c);     /* revisions and dispositions; IDS */
+int commit_dedupe(struct commit *c);     /* revisions and dispositions; the map of ids, IDS */
 int commit_log(struct commit *c);        /* LOG */
 int commit_nodes(struct commit *c);      /* NODES, BY_NODE, NODE_TOPICS */
 int commit_times(struct commit *c);      /* BY_TIME */
@@ -280,6 +309,7 @@ void partition_row_init(struct partition_row *row);
 struct forget { /* gathers keys to delete, then deletes them sorted, index by index */
     struct hot *h;
     MDB_txn *txn;
+    struct index_writer gone;
     struct forget_keys {
         struct hot_key *keys;
         size_t count, capacity;

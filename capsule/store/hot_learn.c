@@ -24,15 +24,38 @@ static int learn_node(struct hot *h, MDB_txn *txn, uint32_t topic_no, const stru
     return hot_put(txn, h->db[DB_NODE_TOPICS], &key, &row, sizeof row);
 }
 
+struct lookup {
+    uint32_t revision;
+    bool found;
+};
+
+static int note_revision(void *ctx, const struct id_known *known) {
+    struct lookup *l = ctx;
+    l->found = l->found || known->revision == l->revision;
+    return MDB_SUCCESS;
+}
+
+static int put_gone(struct hot *h, MDB_txn *txn, uint32_t topic_no, const struct hot_known_id *known) {
+    struct hot_key key = key_recorded(known->recorded_at_us);
+    struct gone_row gone = {.topic_no = topic_no, .id = known->id};
+    memcpy(gone.content_hash, known->content_hash, sizeof gone.content_hash);
+    return hot_put(txn, h->db[DB_GONE], &key, &gone, sizeof gone);
+}
+
 /* An id that is there already was counted then. */
 static int learn_id(struct hot *h, MDB_txn *txn, uint32_t topic_no, const struct hot_known_id *known) {
-    struct id_row row = {known->recorded_at_us, known->event_time_us, {0}}, held;
-    struct hot_key key = key_id(topic_no, &known->id, known->revision);
-    int rc = hot_get(txn, h->db[DB_IDS], &key, &held, sizeof held);
-    if (rc != MDB_NOTFOUND)
+    struct id_seek s = {.hash = id_map_hash(h->ids, topic_no, &known->id), .topic_no = topic_no, .id = known->id};
+    struct id_known newest, fresh = {known->revision, known->recorded_at_us, {0}};
+    struct lookup l = {.revision = known->revision};
+    int rc = ids_seek(h, txn, &s, &newest);
+    if (rc == MDB_SUCCESS && s.hits > 0)
+        rc = ids_each(h, txn, topic_no, &known->id, note_revision, &l);
+    if (rc != MDB_SUCCESS || l.found)
         return rc;
-    memcpy(row.content_hash, known->content_hash, sizeof row.content_hash);
-    rc = hot_put(txn, h->db[DB_IDS], &key, &row, sizeof row);
+    memcpy(fresh.content_hash, known->content_hash, sizeof fresh.content_hash);
+    rc = ids_put(h, txn, &s, &fresh);
+    if (rc == MDB_SUCCESS && known->revision == 1)
+        rc = put_gone(h, txn, topic_no, known);
     return rc == MDB_SUCCESS ? learn_node(h, txn, topic_no, known) : rc;
 }
 

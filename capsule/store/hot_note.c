@@ -102,7 +102,7 @@ enum bf_code hot_sync(struct hot *h, struct bf_err *err) {
     if (code != BF_OK)
         return code;
     int rc = mdb_env_sync(h->env, 1);
-    return rc == MDB_SUCCESS ? BF_OK : hot_fail(err, rc, "syncing");
+    return rc == MDB_SUCCESS ? id_map_sync(h->ids, err) : hot_fail(err, rc, "syncing");
 }
 
 /* ---- schemas: lengths of type and schema (u32 each), then type, schema, references ---- */

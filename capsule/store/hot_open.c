@@ -15,20 +15,22 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define FORMAT_VERSION 2 /* 2: events carry their content's hash */
+#define FORMAT_VERSION 3 /* 2: events carry their content's hash; 3: first revisions are found through the map of ids */
 #define READERS_MAX 1024
 #define MAP_BYTES_LEAST ((int64_t)1 << 20)
 #define PATH_BYTES 4096
 #define MARK_BYTES 128
+#define IDS_FILE "ids.map"
+#define BOOT_FILE "/proc/sys/kernel/random/boot_id"
 #define UNWRITTEN_BYTES_MAX ((uint64_t)1 << 20)
 
 static const char *const db_names[DBS] = {
-    [DB_META] = "meta", [DB_LOG] = "log", [DB_COMMITS] = "commits", [DB_IDS] = "ids", [DB_BY_NODE] = "by_node",
-    [DB_BY_TIME] = "by_time", [DB_RUNS] = "runs", [DB_LINKS] = "links", [DB_SEEN] = "seen", [DB_POISON_AT] = "poison_at",
+    [DB_META] = "meta", [DB_LOG] = "log", [DB_COMMITS] = "commits", [DB_IDS] = "ids", [DB_GONE] = "gone",
+    [DB_BY_NODE] = "by_node", [DB_BY_TIME] = "by_time", [DB_RUNS] = "runs", [DB_LINKS] = "links", [DB_SEEN] = "seen", [DB_POISON_AT] = "poison_at",
     [DB_POISON_OF] = "poison_of", [DB_TOPICS] = "topics", [DB_NODES] = "nodes", [DB_NODE_TOPICS] = "node_topics",
     [DB_PARTITIONS] = "partitions", [DB_LEDGER] = "ledger", [DB_SCHEMAS] = "schemas", [DB_NOTES] = "notes",
 };
-static const char *const file_names[] = {"data.mdb", "lock.mdb", "mark", "mark.new", "lock"};
+static const char *const file_names[] = {"data.mdb", "lock.mdb", "mark", "mark.new", IDS_FILE, "lock"};
 
 static enum bf_code path_of(char dst[PATH_BYTES], const char *dir, const char *file, struct bf_err *err) {
     int n = snprintf(dst, PATH_BYTES, "%s/%s", dir, file);
@@ -108,7 +110,7 @@ static enum bf_code mark_check(const char *dir, const char *boot, struct bf_err 
 /* The mark is written before the first change, so that there is no moment in which a change is unmarked. */
 static enum bf_code mark_open(const char *dir, struct bf_err *err) {
     char boot[MARK_BYTES], mark[MARK_BYTES + 16];
-    enum bf_code code = read_small("/proc/sys/kernel/random/boot_id", boot, sizeof boot, err);
+    enum bf_code code = read_small(BOOT_FILE, boot, sizeof boot, err);
     if (code == BF_OK)
         code = mark_check(dir, boot, err);
     if (code != BF_OK)
@@ -300,6 +302,41 @@ static enum bf_code load(struct hot *h, const char *cluster_id, struct bf_err *e
     return hot_write_end(h, txn, code, &(struct hot_publish){0}, err);
 }
 
+/* ---- the map of ids ---- */
+
+static enum bf_code fill_ids(struct hot *h, MDB_txn *txn, const char *path, const char *boot, bool fresh, struct bf_err *err) {
+    int64_t newest = 0;
+    enum bf_code code = BF_OK;
+    int rc = newest_key(txn, h->db[DB_LOG], &newest);
+    if (rc != MDB_SUCCESS)
+        return hot_fail(err, rc, "reading the log's end");
+    if (!fresh && id_map_reached(h->ids) < newest) { /* an older one than the log */
+        id_map_close(h->ids, false);
+        h->ids = NULL;
+        if (unlink(path) != 0)
+            return bf_fail(err, BF_BROKEN, errno, "deleting %s: %s", path, strerror(errno));
+        code = id_map_open(path, &h->instance, boot, &h->ids, &fresh, err);
+    }
+    rc = code == BF_OK && fresh ? ids_rebuild(h, txn) : MDB_SUCCESS;
+    return rc == MDB_SUCCESS ? code : hot_fail(err, rc, "making the map of ids");
+}
+
+static enum bf_code open_ids(struct hot *h, struct bf_err *err) {
+    char path[PATH_BYTES], boot[MARK_BYTES];
+    MDB_txn *txn;
+    bool fresh;
+    enum bf_code code = path_of(path, h->dir, IDS_FILE, err);
+    if (code == BF_OK)
+        code = read_small(BOOT_FILE, boot, sizeof boot, err);
+    if (code == BF_OK)
+        code = id_map_open(path, &h->instance, boot, &h->ids, &fresh, err);
+    if (code != BF_OK || (code = hot_read_begin(h, &txn, err)) != BF_OK)
+        return code;
+    code = fill_ids(h, txn, path, boot, fresh, err);
+    hot_read_end(h, txn);
+    return code;
+}
+
 static enum bf_code hot_new(const struct hot_settings *settings, struct hot **out, struct bf_err *err) {
     struct hot *h = calloc(1, sizeof *h);
     if (h == NULL)
@@ -330,6 +367,7 @@ static void hot_free(struct hot *h) {
     for (size_t i = 0; i < h->idle_count; i++)
         mdb_txn_abort(h->idle[i]);
     free(h->idle);
+    id_map_close(h->ids, h->left_in_order);
     if (h->env != NULL)
         mdb_env_close(h->env);
     for (unsigned i = 0; i < atomic_load(&h->topic_count); i++)
@@ -352,7 +390,7 @@ enum bf_code hot_open(const struct hot_settings *settings, struct hot **out, str
         return bf_fail(err, BF_INVALID, 0, "the hot store needs at least %lld bytes", (long long)MAP_BYTES_LEAST);
     if ((code = hot_new(settings, &h, err)) != BF_OK || (code = make_dirs(settings->dir, err)) != BF_OK ||
         (code = take_lock(settings->dir, &h->lock_fd, err)) != BF_OK || (code = mark_open(settings->dir, err)) != BF_OK ||
-        (code = open_env(h, settings, err)) != BF_OK || (code = load(h, settings->cluster_id, err)) != BF_OK)
+        (code = open_env(h, settings, err)) != BF_OK || (code = load(h, settings->cluster_id, err)) != BF_OK || (code = open_ids(h, err)) != BF_OK)
         goto done;
     if (settings->sync_every_commit && (code = mark_synced(h, err)) != BF_OK)
         goto done;
@@ -379,9 +417,10 @@ void hot_close(struct hot *h) {
     struct bf_err err;
     if (h == NULL)
         return;
-    bool clean = atomic_load(&h->condemned) ? mark_write(h->dir, "corrupt\n", &err) == BF_OK
-                                            : hot_sync(h, &err) == BF_OK && mark_write(h->dir, "clean\n", &err) == BF_OK;
-    (void)clean;
+    if (atomic_load(&h->condemned))
+        (void)!mark_write(h->dir, "corrupt\n", &err);
+    else
+        h->left_in_order = hot_sync(h, &err) == BF_OK && mark_write(h->dir, "clean\n", &err) == BF_OK;
     hot_free(h);
 }
 

@@ -17,29 +17,16 @@ void hot_watermarks(const struct hot *h, struct hot_watermarks *out) {
 
 /* ---- ids ---- */
 
-static int newest_known(struct hot *h, MDB_txn *txn, uint32_t topic_no, const struct bf_uuid *id, int64_t known_by_us, uint32_t *revision,
-                        int64_t *recorded_at_us) {
-    struct hot_key prefix = key_id_prefix(topic_no, id);
-    MDB_cursor *cur;
-    MDB_val key = key_val(&prefix), value;
-    bool found = false;
-    int rc = mdb_cursor_open(txn, h->db[DB_IDS], &cur);
-    if (rc != MDB_SUCCESS)
-        return rc;
-    rc = mdb_cursor_get(cur, &key, &value, MDB_SET_RANGE);
-    for (; rc == MDB_SUCCESS && key_has_prefix(&key, &prefix); rc = mdb_cursor_get(cur, &key, &value, MDB_NEXT)) {
-        struct id_row row;
-        memcpy(&row, value.mv_data, sizeof row);
-        if (row.recorded_at_us > known_by_us)
-            continue;
-        *revision = bf_get_be32((const char *)key.mv_data + prefix.len);
-        *recorded_at_us = row.recorded_at_us;
-        found = true;
-    }
-    mdb_cursor_close(cur);
-    if (rc != MDB_SUCCESS && rc != MDB_NOTFOUND)
-        return rc;
-    return found ? MDB_SUCCESS : MDB_NOTFOUND;
+struct newest {
+    int64_t known_by_us;
+    struct id_known of;
+};
+
+static int keep_newest(void *ctx, const struct id_known *known) {
+    struct newest *n = ctx;
+    if (known->recorded_at_us <= n->known_by_us && known->revision > n->of.revision)
+        n->of = *known;
+    return MDB_SUCCESS;
 }
 
 enum bf_code hot_id_newest(struct hot *h, struct bf_slice topic, const struct bf_uuid *id, int64_t known_by_us, uint32_t *revision,
@@ -49,11 +36,14 @@ enum bf_code hot_id_newest(struct hot *h, struct bf_slice topic, const struct bf
     enum bf_code code = hot_read_begin(h, &txn, err);
     if (code != BF_OK)
         return code;
-    int rc = MDB_NOTFOUND;
-    if (hot_topic_find(h, topic, &topic_no))
-        rc = newest_known(h, txn, topic_no, id, known_by_us, revision, recorded_at_us);
+    struct newest n = {.known_by_us = known_by_us};
+    int rc = hot_topic_find(h, topic, &topic_no) ? ids_each(h, txn, topic_no, id, keep_newest, &n) : MDB_SUCCESS;
     hot_read_end(h, txn);
-    return rc == MDB_SUCCESS ? BF_OK : hot_fail(err, rc, "the newest revision");
+    if (rc != MDB_SUCCESS || n.of.revision == 0)
+        return hot_fail(err, rc == MDB_SUCCESS ? MDB_NOTFOUND : rc, "the newest revision");
+    *revision = n.of.revision;
+    *recorded_at_us = n.of.recorded_at_us;
+    return BF_OK;
 }
 
 /* ---- nodes ---- */

@@ -155,6 +155,16 @@ struct bf_slice record_event_node(struct bf_slice record) {
     return (struct bf_slice){(const char *)record.data + sizeof head, head.node_len};
 }
 
+bool record_event_id(struct bf_slice record, struct record_id *out) {
+    struct event_head head;
+    if (record.len < sizeof head)
+        return false;
+    memcpy(&head, record.data, sizeof head);
+    *out = (struct record_id){.topic_no = head.topic_no, .revision = head.revision, .id = head.id};
+    memcpy(out->content_hash, head.content_hash, sizeof out->content_hash);
+    return head.type == RECORD_EVENT;
+}
+
 bool record_event_get(struct bf_slice record, struct event *out) {
     struct event_head head;
     if (record.len < sizeof head)

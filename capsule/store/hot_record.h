@@ -23,6 +23,13 @@ size_t record_event_size(const struct event *ev);
 void record_event_put(char *dst, uint32_t topic_no, const struct event *ev, const uint8_t content_hash[16]); /* revision as in ev */
 void record_event_set_revision(char *record, uint32_t revision);
 struct bf_slice record_event_node(struct bf_slice record);              /* of one that was just put */
+/* Whose an event's record is; false: it is not an event's. */
+struct record_id {
+    uint32_t topic_no, revision;
+    struct bf_uuid id;
+    uint8_t content_hash[16];
+};
+bool record_event_id(struct bf_slice record, struct record_id *out);
 /* Everything but topic and recorded_at. */
 bool record_event_get(struct bf_slice record, struct event *out);
 

@@ -44,30 +44,22 @@ static int check_ledger(struct redrive *r, bool *quarantined) {
 /* ---- the record ---- */
 
 static int put_id(struct redrive *r) {
-    struct hot_key prefix = key_id_prefix(r->topic_no, &r->ev->id), first = key_id(r->topic_no, &r->ev->id, 0);
-    MDB_val key = key_val(&first), value;
-    MDB_cursor *cur;
-    struct id_row row = {.recorded_at_us = 0};
-    int rc = mdb_cursor_open(r->txn, r->h->db[DB_IDS], &cur);
-    if (rc == MDB_SUCCESS)
-        rc = mdb_cursor_get(cur, &key, &value, MDB_SET_RANGE);
-    while (rc == MDB_SUCCESS && key_has_prefix(&key, &prefix) && value.mv_size == sizeof row) {
-        memcpy(&row, value.mv_data, sizeof row);
-        r->result->revision = bf_get_be32((const char *)key.mv_data + prefix.len);
-        rc = mdb_cursor_get(cur, &key, &value, MDB_NEXT);
-    }
-    if (rc != MDB_SUCCESS && rc != MDB_NOTFOUND)
+    struct id_seek s = {.hash = id_map_hash(r->h->ids, r->topic_no, &r->ev->id), .topic_no = r->topic_no, .id = r->ev->id};
+    struct id_known newest;
+    int rc = ids_seek(r->h, r->txn, &s, &newest);
+    if (rc != MDB_SUCCESS)
         return rc;
+    id_map_reach(r->h->ids, r->at_us + 1);
     hot_content_hash(r->ev, r->content_hash);
-    if (r->result->revision > 0 && memcmp(r->content_hash, row.content_hash, sizeof row.content_hash) == 0) {
+    r->result->revision = newest.revision;
+    if (newest.revision > 0 && memcmp(r->content_hash, newest.content_hash, sizeof newest.content_hash) == 0) {
         r->result->disposition = DISPOSITION_DUPLICATE;
         return MDB_SUCCESS;
     }
     r->result->disposition = DISPOSITION_STORED;
-    row = (struct id_row){r->at_us, r->ev->event_time_us, {0}};
-    memcpy(row.content_hash, r->content_hash, sizeof row.content_hash);
-    struct hot_key id = key_id(r->topic_no, &r->ev->id, ++r->result->revision);
-    return hot_put(r->txn, r->h->db[DB_IDS], &id, &row, sizeof row);
+    struct id_known fresh = {.revision = ++r->result->revision, .recorded_at_us = r->at_us};
+    memcpy(fresh.content_hash, r->content_hash, sizeof fresh.content_hash);
+    return ids_put(r->h, r->txn, &s, &fresh);
 }
 
 static int put_node(struct redrive *r) {

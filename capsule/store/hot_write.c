@@ -7,6 +7,8 @@
 
 /* ---- ids: duplicates and revisions ---- */
 
+#define IDS_AHEAD 8
+
 static size_t keys_by_id(struct commit *c, enum item_kind kind, int disposition) {
     size_t n = 0;
     for (size_t i = 0; i < c->b->item_count; i++) {
@@ -18,54 +20,52 @@ static size_t keys_by_id(struct commit *c, enum item_kind kind, int disposition)
     return n;
 }
 
-/* The newest revision of an id that the store has; revision 0 when it has none. */
-static int newest_revision(struct index_writer *w, uint32_t topic_no, const struct bf_uuid *id, uint32_t *revision, uint8_t hash[16]) {
-    struct hot_key prefix = key_id_prefix(topic_no, id), first = key_id(topic_no, id, 0);
-    *revision = 0;
-    if (index_writer_is_new(w, &first))
-        return MDB_SUCCESS;
-    MDB_val key = key_val(&first), value;
-    int rc = mdb_cursor_get(w->cur, &key, &value, MDB_SET_RANGE);
-    while (rc == MDB_SUCCESS && key_has_prefix(&key, &prefix)) {
-        struct id_row row;
-        if (value.mv_size != sizeof row)
-            return MDB_CORRUPTED;
-        memcpy(&row, value.mv_data, sizeof row);
-        *revision = bf_get_be32((const char *)key.mv_data + prefix.len);
-        memcpy(hash, row.content_hash, sizeof row.content_hash);
-        rc = mdb_cursor_get(w->cur, &key, &value, MDB_NEXT);
+/* Equal words are one topic's one id. In this order the map of ids is walked from its front to its back. */
+static size_t keys_by_hash(struct commit *c) {
+    size_t n = 0;
+    for (size_t i = 0; i < c->b->item_count; i++) {
+        uint32_t at = c->b->order[i];
+        const struct item *item = &c->b->items[at];
+        if (item->kind == ITEM_EVENT)
+            c->b->keys[n++] = (struct sort_key){
+                {id_map_hash(c->h->ids, item->topic_no, &item->id), bf_get_be64(item->id.b), bf_get_be64(item->id.b + 8)}, at};
     }
-    return rc == MDB_NOTFOUND ? MDB_SUCCESS : rc;
+    return n;
 }
 
-static int judge(struct index_writer *w, struct item *item, uint32_t *revision, uint8_t hash[16]) {
-    if (*revision > 0 && memcmp(hash, item->content_hash, sizeof item->content_hash) == 0) {
+static int judge(struct commit *c, struct item *item, struct id_seek *s, struct id_known *newest) {
+    if (newest->revision > 0 && memcmp(newest->content_hash, item->content_hash, sizeof item->content_hash) == 0) {
         item->disposition = DISPOSITION_DUPLICATE;
-        item->revision = *revision;
+        item->revision = newest->revision;
         return MDB_SUCCESS;
     }
     item->disposition = DISPOSITION_STORED;
-    item->revision = ++*revision;
-    memcpy(hash, item->content_hash, sizeof item->content_hash);
-    struct id_row row = {item->recorded_at_us, item->event_time_us, {0}};
-    memcpy(row.content_hash, hash, sizeof row.content_hash);
-    struct hot_key key = key_id(item->topic_no, &item->id, item->revision);
-    return index_writer_put(w, &key, &row, sizeof row);
+    item->revision = ++newest->revision;
+    newest->recorded_at_us = item->recorded_at_us;
+    memcpy(newest->content_hash, item->content_hash, sizeof newest->content_hash);
+    return ids_put(c->h, c->txn, s, newest);
 }
 
 int commit_dedupe(struct commit *c) {
-    struct index_writer w;
-    size_t n = keys_by_id(c, ITEM_EVENT, -1);
+    size_t n = keys_by_hash(c);
     const struct sort_key *keys = hot_sort(c->b->keys, c->b->spare, n);
-    uint32_t revision = 0;
-    uint8_t hash[16];
-    int rc = index_writer_open(&w, c->txn, c->h->db[DB_IDS]);
+    struct id_known newest = {0};
+    struct id_seek s = {.hash = 0};
+    int rc = MDB_SUCCESS;
+    id_map_reach(c->h->ids, c->commit_us);
     for (size_t i = 0; i < n && rc == MDB_SUCCESS; i++) {
         struct item *item = &c->b->items[keys[i].item];
-        if (i == 0 || memcmp(keys[i].w, keys[i - 1].w, sizeof keys[i].w) != 0)
-            rc = newest_revision(&w, item->topic_no, &item->id, &revision, hash);
+        bool same_hash = i > 0 && keys[i].w[0] == keys[i - 1].w[0];
+        if (i + IDS_AHEAD < n)
+            id_map_prefetch(c->h->ids, keys[i + IDS_AHEAD].w[0]);
+        if (!same_hash || memcmp(keys[i].w, keys[i - 1].w, sizeof keys[i].w) != 0) {
+            s = (struct id_seek){.hash = keys[i].w[0], .topic_no = item->topic_no, .id = item->id};
+            rc = ids_seek(c->h, c->txn, &s, &newest);
+            if (same_hash)
+                s.stale_us = 0; /* it may be this batch's: its record is not written yet */
+        }
         if (rc == MDB_SUCCESS)
-            rc = judge(&w, item, &revision, hash);
+            rc = judge(c, item, &s, &newest);
     }
     return rc;
 }

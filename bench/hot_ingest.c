@@ -1,5 +1,5 @@
 /* How fast the hot store takes events: N events of 200-byte values over M nodes in batches, UUIDv7 ids, 12 partitions, no sync.
- * Usage: hot_ingest [events] [nodes] [batch] [dir] [sync]. Prints events/s of gathering and committing, of the first and of the last million, and the bytes an
+ * Usage: hot_ingest [events] [nodes] [batch] [dir] [sync|derived]. Prints events/s of gathering and committing, of the first and of the last million, and the bytes an
  * event takes; then how long it takes to open what it wrote. */
 #include "bf_time.h"
 #include "hot.h"
@@ -15,10 +15,13 @@ struct bench {
     long events, nodes, batch;
     int64_t next[PARTITIONS];
     uint64_t seed;
+    bool derived; /* ids as good as random, as those made from names are; else UUIDv7, which ascend */
     int64_t gather_us, commit_us, first_us, last_us; /* the last two: of the first and the last million */
 };
 
 #define MILLION 1000000
+#define GROWTH_BYTES ((long)64 << 20)
+#define PAGE_BYTES 4096
 
 static uint64_t rnd(uint64_t *state) {
     *state ^= *state << 13;
@@ -42,13 +45,18 @@ static enum bf_code add_one(struct bench *be, struct hot_batch *b, struct bf_err
         .node_id = {node, (size_t)len},
         .key = {node, (size_t)len},
         .value = {value, sizeof value},
-        .id = bf_uuid_v7(),
         .partition = partition,
         .offset = be->next[partition]++,
         .event_time_us = now / 1000 * 1000,
         .kafka_time_us = now,
         .schema_id = 1,
     };
+    if (be->derived) {
+        bf_put_be64(ev.id.b, (rnd(&be->seed) & ~UINT64_C(0xf000)) | 0x8000);
+        bf_put_be64(ev.id.b + 8, rnd(&be->seed) >> 2 | UINT64_C(1) << 63);
+    } else {
+        ev.id = bf_uuid_v7();
+    }
     return hot_batch_event(b, &ev, err);
 }
 
@@ -78,14 +86,15 @@ static long arg_of(int argc, char **argv, int i, long deflt) {
 }
 
 int main(int argc, char **argv) {
-    struct bench be = {arg_of(argc, argv, 1, 1000000), arg_of(argc, argv, 2, 5000), arg_of(argc, argv, 3, 20000), {0}, 88172645463325252ULL, 0, 0, 0, 0};
+    struct bench be = {arg_of(argc, argv, 1, 1000000), arg_of(argc, argv, 2, 5000), arg_of(argc, argv, 3, 20000), {0}, 88172645463325252ULL,
+                       argc > 5 && strcmp(argv[5], "derived") == 0, 0, 0, 0, 0};
     const char *dir = argc > 4 ? argv[4] : "/tmp/bf-bench-hot";
-    struct hot_settings settings = {dir, (int64_t)64 << 30, "bench", argc > 5};
+    struct hot_settings settings = {dir, (int64_t)64 << 30, "bench", argc > 5 && strcmp(argv[5], "sync") == 0};
     struct hot_watermarks w;
     struct hot *h = NULL;
     struct bf_err err;
     if (be.events < 1 || be.nodes < 1 || be.batch < 1) {
-        fprintf(stderr, "hot_ingest [events] [nodes] [batch] [dir] [sync]\n");
+        fprintf(stderr, "hot_ingest [events] [nodes] [batch] [dir] [sync|derived]\n");
         return BF_EXIT_USAGE;
     }
     enum bf_code code = hot_destroy(dir, &err);

@@ -4,6 +4,8 @@
  * does it again from the copy. A slot counts from the moment its recorded_at is there, which is written last. */
 #include "id_map.h"
 
+#include "bf_failpoint.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -191,6 +193,7 @@ static void do_split(struct id_map *m) {
     struct entry *low = &m->table[s->from], *high = &m->table[s->to];
     memset(segment_of(m, s->from), 0, SEGMENT_BYTES);
     memset(segment_of(m, s->to), 0, SEGMENT_BYTES);
+    bf_failpoint("ids.in-split");
     *low = (struct entry){s->prefix, s->depth + 1, 0};
     *high = (struct entry){s->prefix | bit, s->depth + 1, 0};
     for (size_t i = 0; i < SLOTS; i++) {

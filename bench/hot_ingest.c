@@ -1,12 +1,14 @@
 /* How fast the hot store takes events: N events of 200-byte values over M nodes in batches, UUIDv7 ids, 12 partitions, no sync.
  * Usage: hot_ingest [events] [nodes] [batch] [dir] [sync|derived]. Prints events/s of gathering and committing, of the first and of the last million, and the bytes an
- * event takes; then how long it takes to open what it wrote. */
+ * event takes, with what a new page of a file costs on this machine before and after; then how long it takes to open what it wrote. */
 #include "bf_time.h"
 #include "hot.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define PARTITIONS 12
 #define VALUE_BYTES 200
@@ -17,11 +19,30 @@ struct bench {
     uint64_t seed;
     bool derived; /* ids as good as random, as those made from names are; else UUIDv7, which ascend */
     int64_t gather_us, commit_us, first_us, last_us; /* the last two: of the first and the last million */
+    double page_before_us, page_after_us;            /* what the machine takes for a new page of a file: before the first million, after the last */
 };
 
 #define MILLION 1000000
 #define GROWTH_BYTES ((long)64 << 20)
 #define PAGE_BYTES 4096
+
+/* What every file that grows costs here, whoever writes it: a virtual machine may have to ask its host for each page. Negative: cannot be measured. */
+static double new_page_us(const char *dir) {
+    static char page[PAGE_BYTES];
+    char path[4096];
+    snprintf(path, sizeof path, "%s/growth", dir);
+    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    bool good = fd >= 0;
+    int64_t start = bf_time_monotonic_us();
+    for (long at = 0; good && at < GROWTH_BYTES; at += PAGE_BYTES)
+        good = pwrite(fd, page, PAGE_BYTES, at) == PAGE_BYTES;
+    int64_t us = bf_time_monotonic_us() - start;
+    if (fd >= 0) {
+        close(fd);
+        unlink(path);
+    }
+    return good ? (double)us / (double)(GROWTH_BYTES / PAGE_BYTES) : -1;
+}
 
 static uint64_t rnd(uint64_t *state) {
     *state ^= *state << 13;
@@ -87,7 +108,7 @@ static long arg_of(int argc, char **argv, int i, long deflt) {
 
 int main(int argc, char **argv) {
     struct bench be = {arg_of(argc, argv, 1, 1000000), arg_of(argc, argv, 2, 5000), arg_of(argc, argv, 3, 20000), {0}, 88172645463325252ULL,
-                       argc > 5 && strcmp(argv[5], "derived") == 0, 0, 0, 0, 0};
+                       argc > 5 && strcmp(argv[5], "derived") == 0, 0, 0, 0, 0, 0, 0};
     const char *dir = argc > 4 ? argv[4] : "/tmp/bf-bench-hot";
     struct hot_settings settings = {dir, (int64_t)64 << 30, "bench", argc > 5 && strcmp(argv[5], "sync") == 0};
     struct hot_watermarks w;
@@ -100,8 +121,10 @@ int main(int argc, char **argv) {
     enum bf_code code = hot_destroy(dir, &err);
     if (code == BF_OK)
         code = hot_open(&settings, &h, &err);
+    be.page_before_us = code == BF_OK ? new_page_us(dir) : -1;
     if (code == BF_OK)
         code = run(&be, h, &err);
+    be.page_after_us = code == BF_OK ? new_page_us(dir) : -1;
     if (code != BF_OK) {
         fprintf(stderr, "hot_ingest: %s\n", err.msg);
         hot_close(h);
@@ -112,9 +135,14 @@ int main(int argc, char **argv) {
            be.events, be.nodes, be.batch, (double)be.events / (double)(be.gather_us + be.commit_us) * 1e6,
            (double)be.events / (double)be.commit_us * 1e6, (double)be.gather_us / 1e6, (double)be.commit_us / 1e6,
            (double)w.bytes_used / (double)be.events);
-    if (be.events >= 2 * MILLION)
+    if (be.events >= 2 * MILLION) {
+        double pages = (double)w.bytes_used / (double)be.events / PAGE_BYTES * MILLION;
         printf("first_million_per_s=%.0f last_million_per_s=%.0f ratio=%.2f\n", 1e12 / (double)be.first_us, 1e12 / (double)be.last_us,
                (double)be.first_us / (double)be.last_us);
+        printf("new_page_us_before=%.1f new_page_us_after=%.1f ratio_without_new_pages=%.2f\n", be.page_before_us, be.page_after_us,
+               ((double)be.first_us - pages * be.page_before_us) / ((double)be.last_us - pages * be.page_after_us));
+    }
+    printf("id_map_bytes=%llu bytes_per_event=%.1f\n", (unsigned long long)w.id_bytes, (double)w.id_bytes / (double)be.events);
     hot_close(h);
     int64_t closed_us = bf_time_monotonic_us();
     code = hot_open(&settings, &h, &err);

@@ -12,7 +12,7 @@
 
 /* Indexes into capsule_metric_defs (capsule/metrics.c); order is that of the table. */
 enum capsule_metric {
-    M_RECORDS, M_ARCHIVED, M_LAG_MESSAGES, M_LAG_SECONDS, M_RECORDED_THROUGH, M_ARCHIVED_THROUGH, M_HOT_BYTES, M_HOT_BYTES_MAX,
+    M_RECORDS, M_ARCHIVED, M_LAG_MESSAGES, M_LAG_SECONDS, M_RECORDED_THROUGH, M_ARCHIVED_THROUGH, M_HOT_BYTES, M_HOT_BYTES_MAX, M_HOT_ID_BYTES,
     M_E2E, M_HTTP, M_DEPENDENCY_UP, M_BUILD_INFO, M_PAUSES, M_WAITS, M_DLQ, M_EVICTED, CAPSULE_METRICS
 };
 extern const struct bf_metric_def capsule_metric_defs[CAPSULE_METRICS];

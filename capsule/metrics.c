@@ -17,6 +17,7 @@ const struct bf_metric_def capsule_metric_defs[CAPSULE_METRICS] = {
                             BF_METRIC_GAUGE, {NULL}, NULL},
     [M_HOT_BYTES] = {"capsule_hot_bytes", "Bytes of the LMDB map in use", BF_METRIC_GAUGE, {NULL}, NULL},
     [M_HOT_BYTES_MAX] = {"capsule_hot_bytes_max", "The most the LMDB map may hold", BF_METRIC_GAUGE, {NULL}, NULL},
+    [M_HOT_ID_BYTES] = {"capsule_hot_id_bytes", "Bytes of the map of ids, beside LMDB's", BF_METRIC_GAUGE, {NULL}, NULL},
     [M_E2E] = {"capsule_e2e_seconds", "From the broker's timestamp to recorded, and to archived", BF_METRIC_HISTOGRAM, {"stage"},
                e2e_buckets},
     [M_HTTP] = {"capsule_http_request_seconds", "Time to answer a request", BF_METRIC_HISTOGRAM, {"route", "code"}, NULL},

@@ -281,6 +281,7 @@ void api_refresh_gauges(struct api *api) {
     bf_series_set(bf_metrics_series(c->metrics, M_ARCHIVED_THROUGH, NULL, NULL, NULL), (double)store_archived_through(c->store) / 1e6);
     bf_series_set(bf_metrics_series(c->metrics, M_HOT_BYTES, NULL, NULL, NULL), (double)w.bytes_used);
     bf_series_set(bf_metrics_series(c->metrics, M_HOT_BYTES_MAX, NULL, NULL, NULL), (double)w.bytes_max);
+    bf_series_set(bf_metrics_series(c->metrics, M_HOT_ID_BYTES, NULL, NULL, NULL), (double)w.id_bytes);
     static const char *const names[DEPENDENCIES] = {"kafka", "registry", "postgres"};
     for (int d = 0; d < DEPENDENCIES; d++) {
         bf_series_set(bf_metrics_series(c->metrics, M_DEPENDENCY_UP, names[d], NULL, NULL), atomic_load(&c->dependency_up[d]) ? 1 : 0);

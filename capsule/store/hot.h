@@ -117,6 +117,7 @@ struct hot_watermarks {
     int64_t hot_from_us;         /* records with recorded_at >= this are here; below: archive only */
     uint64_t bytes_used, bytes_max;
     uint64_t log_records;
+    uint64_t id_bytes; /* of the map of ids, which lies beside LMDB's */
 };
 void hot_watermarks(const struct hot *h, struct hot_watermarks *out);
 

@@ -12,6 +12,7 @@ void hot_watermarks(const struct hot *h, struct hot_watermarks *out) {
         .bytes_used = atomic_load(&h->bytes_used),
         .bytes_max = h->bytes_max,
         .log_records = atomic_load(&h->log_records),
+        .id_bytes = id_map_bytes(h->ids),
     };
 }
 

@@ -252,7 +252,8 @@ int64_t id_map_reached(const struct id_map *m) {
 }
 
 uint64_t id_map_bytes(const struct id_map *m) {
-    return HEAD_BYTES + m->room * sizeof(struct entry) + (m->room + 1) * SEGMENT_BYTES;
+    uint64_t segments = atomic_load(&m->head->segments);
+    return HEAD_BYTES + segments * sizeof(struct entry) + (segments + 1) * SEGMENT_BYTES;
 }
 
 uint64_t id_map_slots(const struct id_map *m) {

@@ -53,7 +53,7 @@ void id_map_move(struct id_map *m, uint64_t hash, int64_t from_us, int64_t to_us
 void id_map_reach(struct id_map *m, int64_t recorded_at_us);
 int64_t id_map_reached(const struct id_map *m);
 
-uint64_t id_map_bytes(const struct id_map *m); /* of the file */
-uint64_t id_map_slots(const struct id_map *m); /* in use, or were when a kill came */
+uint64_t id_map_bytes(const struct id_map *m); /* of the file; any thread */
+uint64_t id_map_slots(const struct id_map *m); /* writer: in use, or were when a kill came */
 
 #endif

@@ -5,3 +5,7 @@ function init(args)
   math.randomseed(os.time())
 end
 function request() return targets[math.random(#targets)] end
+-- what wrk does not print by itself
+function done(summary, latency)
+  io.write(string.format("latency_us %d %d %d\n", latency:percentile(50), latency:percentile(99), latency:percentile(99.9)))
+end

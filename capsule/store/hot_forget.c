@@ -32,6 +32,48 @@ static int uncount_node_topic(struct forget *f, uint32_t node_no, uint32_t topic
     return hot_put(f->txn, f->h->db[DB_NODE_TOPICS], &key, &row, sizeof row);
 }
 
+static int leave_node(struct forget *f, uint32_t node_no, uint32_t topic_no, int64_t event_time_us) {
+    if (f->node_count == f->node_capacity) {
+        size_t capacity = f->node_capacity == 0 ? 256 : f->node_capacity * 2;
+        struct node_gone *nodes = realloc(f->nodes, capacity * sizeof *nodes);
+        if (nodes == NULL)
+            return ENOMEM;
+        f->nodes = nodes;
+        f->node_capacity = capacity;
+    }
+    f->nodes[f->node_count++] = (struct node_gone){node_no, topic_no, event_time_us};
+    return MDB_SUCCESS;
+}
+
+static int compare_nodes(const void *a, const void *b) {
+    const struct node_gone *x = a, *y = b;
+    if (x->node_no != y->node_no)
+        return x->node_no < y->node_no ? -1 : 1;
+    if (x->topic_no != y->topic_no)
+        return x->topic_no < y->topic_no ? -1 : 1;
+    return (x->event_time_us > y->event_time_us) - (x->event_time_us < y->event_time_us);
+}
+
+/* Each node's row says how late the latest of what has gone is. */
+static int note_gone(struct forget *f) {
+    int rc = MDB_SUCCESS;
+    if (f->node_count > 1)
+        qsort(f->nodes, f->node_count, sizeof *f->nodes, compare_nodes);
+    for (size_t i = 0; i < f->node_count && rc == MDB_SUCCESS; i++) {
+        const struct node_gone *n = &f->nodes[i];
+        struct node_topic_row row;
+        if (i + 1 < f->node_count && n[1].node_no == n->node_no && n[1].topic_no == n->topic_no)
+            continue;
+        struct hot_key key = key_pair(n->node_no, n->topic_no);
+        rc = hot_get(f->txn, f->h->db[DB_NODE_TOPICS], &key, &row, sizeof row);
+        if (rc != MDB_SUCCESS || n->event_time_us <= row.archived_last_us)
+            continue;
+        row.archived_last_us = n->event_time_us;
+        rc = hot_put(f->txn, f->h->db[DB_NODE_TOPICS], &key, &row, sizeof row);
+    }
+    return rc == MDB_NOTFOUND ? MDB_CORRUPTED : rc;
+}
+
 static int forget_links(struct forget *f, const struct event *ev, int64_t recorded_at_us) {
     int rc = MDB_SUCCESS;
     if (ev->has_cause) {
@@ -76,6 +118,8 @@ static int forget_event(struct forget *f, uint32_t topic_no, int64_t recorded_at
         rc = forget_key(f, DB_IDS, &id);
     if (rc == MDB_SUCCESS && !ids_too && ev.revision == 1)
         rc = leave_id(f, topic_no, recorded_at_us, &ev);
+    if (rc == MDB_SUCCESS && !ids_too)
+        rc = leave_node(f, node_no, topic_no, ev.event_time_us);
     return rc == MDB_SUCCESS && ids_too ? uncount_node_topic(f, node_no, topic_no) : rc;
 }
 
@@ -138,12 +182,13 @@ int forget_apply(struct forget *f) {
         qsort(of->keys, of->count, sizeof *of->keys, compare_keys);
         rc = delete_all(f->txn, f->h->db[db], of);
     }
-    return rc;
+    return rc == MDB_SUCCESS ? note_gone(f) : rc;
 }
 
 void forget_fini(struct forget *f) {
     for (int db = 0; db < DBS; db++)
         free(f->of[db].keys);
+    free(f->nodes);
 }
 
 /* ---- one partition, from a place on ---- */

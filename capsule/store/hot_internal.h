@@ -63,7 +63,9 @@ struct run_row {
 struct node_topic_row {
     uint64_t events;
     int64_t first_event_time_us, last_event_time_us;
+    int64_t archived_last_us; /* no event of it that is in the archive only is later; NOTHING_ARCHIVED */
 };
+#define NOTHING_ARCHIVED INT64_MIN
 struct partition_row {
     int64_t epoch, next_offset, first_offset; /* offsets -1: not known yet */
     int64_t newest_event_time_us, newest_kafka_time_us;
@@ -310,6 +312,11 @@ struct forget { /* gathers keys to delete, then deletes them sorted, index by in
     struct hot *h;
     MDB_txn *txn;
     struct index_writer gone;
+    struct node_gone {
+        uint32_t node_no, topic_no;
+        int64_t event_time_us;
+    } *nodes; /* whose events leave for the archive */
+    size_t node_count, node_capacity;
     struct forget_keys {
         struct hot_key *keys;
         size_t count, capacity;

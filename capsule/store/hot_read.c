@@ -47,6 +47,42 @@ enum bf_code hot_id_newest(struct hot *h, struct bf_slice topic, const struct bf
     return BF_OK;
 }
 
+struct whereabouts {
+    int64_t hot_from_us;
+    bool first_is_hot, some_are_not;
+};
+
+static int note_where(void *ctx, const struct id_known *known) {
+    struct whereabouts *w = ctx;
+    bool is_hot = known->recorded_at_us >= w->hot_from_us;
+    w->first_is_hot = w->first_is_hot || (is_hot && known->revision == 1);
+    w->some_are_not = w->some_are_not || !is_hot;
+    return MDB_SUCCESS;
+}
+
+enum bf_code hot_id_is_hot(struct hot *h, const struct event_query *q, bool *all_hot, struct bf_err *err) {
+    struct topic_filter topics;
+    struct whereabouts w = {.hot_from_us = 0};
+    MDB_txn *txn;
+    enum bf_code code = topic_filter_init(&topics, h, q, err);
+    if (code != BF_OK)
+        return code;
+    code = hot_read_begin(h, &txn, err);
+    if (code == BF_OK) {
+        int rc = hot_meta_get_i64(h, txn, "hot_from", &w.hot_from_us);
+        for (uint32_t no = 0; no < atomic_load(&h->topic_count) && rc == MDB_SUCCESS; no++) {
+            if (topic_filter_allows(&topics, no))
+                rc = ids_each(h, txn, no, &q->id, note_where, &w);
+        }
+        hot_read_end(h, txn);
+        code = rc == MDB_SUCCESS ? BF_OK : hot_fail(err, rc, "reading ids");
+    }
+    topic_filter_fini(&topics);
+    if (code == BF_OK)
+        *all_hot = w.first_is_hot && !w.some_are_not;
+    return code;
+}
+
 /* ---- nodes ---- */
 
 static int list_names(struct hot *h, MDB_txn *txn, struct bf_slice prefix, struct bf_slice after, size_t limit, struct bf_buf *names,
@@ -114,6 +150,7 @@ static int list_node_topics(struct hot *h, MDB_txn *txn, uint32_t node_no, struc
         memcpy(topics[n].topic, name.data, name.len);
         topics[n].events = row.events;
         topics[n].first_event_time_us = row.first_event_time_us;
+        topics[n].archived_last_us = row.archived_last_us;
         topics[n++].last_event_time_us = row.last_event_time_us;
     }
     mdb_cursor_close(cur);
@@ -142,6 +179,45 @@ enum bf_code hot_node(struct hot *h, struct bf_slice node, struct hot_node_topic
     if (found > 1)
         qsort(topics, found, sizeof *topics, compare_node_topics);
     *count = found;
+    return BF_OK;
+}
+
+static int latest_archived(struct hot *h, MDB_txn *txn, uint32_t node_no, int64_t *last_us) {
+    struct hot_key prefix = {.len = 0};
+    key_u32(&prefix, node_no);
+    MDB_cursor *cur;
+    MDB_val key = key_val(&prefix), value;
+    int rc = mdb_cursor_open(txn, h->db[DB_NODE_TOPICS], &cur);
+    if (rc != MDB_SUCCESS)
+        return rc;
+    rc = mdb_cursor_get(cur, &key, &value, MDB_SET_RANGE);
+    for (; rc == MDB_SUCCESS && key_has_prefix(&key, &prefix); rc = mdb_cursor_get(cur, &key, &value, MDB_NEXT)) {
+        struct node_topic_row row;
+        if (value.mv_size != sizeof row) {
+            rc = MDB_CORRUPTED;
+            break;
+        }
+        memcpy(&row, value.mv_data, sizeof row);
+        *last_us = row.archived_last_us > *last_us ? row.archived_last_us : *last_us;
+    }
+    mdb_cursor_close(cur);
+    return rc == MDB_NOTFOUND ? MDB_SUCCESS : rc;
+}
+
+enum bf_code hot_node_archived(struct hot *h, struct bf_slice node, int64_t *last_event_time_us, struct bf_err *err) {
+    uint32_t node_no;
+    MDB_txn *txn;
+    int64_t last_us = NOTHING_ARCHIVED;
+    enum bf_code code = hot_read_begin(h, &txn, err);
+    if (code != BF_OK)
+        return code;
+    int rc = hot_node_find(h, txn, node, &node_no);
+    if (rc == MDB_SUCCESS)
+        rc = latest_archived(h, txn, node_no, &last_us);
+    hot_read_end(h, txn);
+    if (rc != MDB_SUCCESS && rc != MDB_NOTFOUND)
+        return hot_fail(err, rc, "reading a node's topics");
+    *last_event_time_us = last_us;
     return BF_OK;
 }
 

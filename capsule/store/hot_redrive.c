@@ -74,7 +74,7 @@ static int put_node(struct redrive *r) {
         return rc;
     rc = hot_get(r->txn, r->h->db[DB_NODE_TOPICS], &of, &row, sizeof row);
     if (rc == MDB_NOTFOUND)
-        row = (struct node_topic_row){0, t, t};
+        row = (struct node_topic_row){0, t, t, NOTHING_ARCHIVED};
     else if (rc != MDB_SUCCESS)
         return rc;
     row.events++;

@@ -128,7 +128,7 @@ static int count_node_topic(struct commit *c, const struct sort_key *keys, size_
     int64_t first = key_time_back(keys[0].w[1]), last = key_time_back(keys[n - 1].w[1]);
     int rc = hot_get(c->txn, c->h->db[DB_NODE_TOPICS], &key, &row, sizeof row);
     if (rc == MDB_NOTFOUND) {
-        row = (struct node_topic_row){0, first, last};
+        row = (struct node_topic_row){0, first, last, NOTHING_ARCHIVED};
         rc = MDB_SUCCESS;
     }
     if (rc != MDB_SUCCESS)

@@ -187,6 +187,28 @@ static void tier_reset(struct tier *t) {
     t->exhausted = false;
 }
 
+/* Can the archive have nothing that belongs to this answer? What is only there is older than hot_from; of an id and of a node the hot store also
+ * remembers when it went. Only where the hot store has something: then it has learned all there was to learn. */
+static enum bf_code spares_archive(struct store *s, const struct event_query *q, const struct event_pos *after, const struct event_page *hot,
+                                   bool exhausted, bool *spares, struct bf_err *err) {
+    int64_t last_us, from_us = q->from_us;
+    *spares = false;
+    if (hot->count == 0)
+        return BF_OK;
+    if (q->has_id)
+        return hot_id_is_hot(s->hot, q, spares, err);
+    if (!q->node.data || q->order != ORDER_EVENT_TIME)
+        return BF_OK;
+    if (!q->descending && after != NULL && after->primary > from_us)
+        from_us = after->primary;
+    if (q->descending && !exhausted && hot->events[hot->count - 1].event_time_us > from_us)
+        from_us = hot->events[hot->count - 1].event_time_us;
+    if (hot_node_archived(s->hot, q->node, &last_us, err) != BF_OK)
+        return err->code;
+    *spares = last_us < from_us;
+    return BF_OK;
+}
+
 /* In recorded order the tiers lie one behind the other: a full answer of the first spares the second. */
 static enum bf_code fill_tiers(struct merge *m, struct bf_err *err) {
     const struct event_pos *after = m->have_after ? &m->after : NULL;
@@ -215,9 +237,13 @@ static enum bf_code fill_tiers(struct merge *m, struct bf_err *err) {
         m->archive.exhausted = true;
         return BF_OK;
     }
-    if (recorded && m->q->descending && m->hot.page.count >= want) {
+    bool spares = false;
+    if (spares_archive(m->s, m->q, after, &m->hot.page, m->hot.exhausted, &spares, err) != BF_OK) {
+        return err->code;
+    }
+    if (spares || (recorded && m->q->descending && m->hot.page.count >= want)) {
         m->archive.exhausted = true;
-        m->hot.exhausted = false;
+        m->hot.exhausted = m->hot.exhausted && spares;
         return BF_OK;
     }
     return store_archive_fetch(m->s, m->q, hot_from_us, after, want, &m->archive.page, &m->archive.exhausted, err);
@@ -318,7 +344,15 @@ enum bf_code store_duplicates(struct store *s, struct bf_slice topic, const stru
     }
     struct hot_watermarks w; /* after the hot read: what went since is in both, and told apart by its coordinates */
     hot_watermarks(s->hot, &w);
-    if (w.hot_from_us > 0 && hot_count < max) {
+    struct event_query q;
+    bool all_hot = false; /* then its duplicates are, which came later */
+    event_query_init(&q);
+    q.id = *id;
+    q.topics[q.topic_count++] = topic;
+    if (w.hot_from_us > 0 && hot_count < max && hot_id_is_hot(s->hot, &q, &all_hot, err) != BF_OK) {
+        return err->code;
+    }
+    if (w.hot_from_us > 0 && hot_count < max && !all_hot) {
         struct duplicate *cold = calloc(max, sizeof(*cold));
         enum bf_code code = cold ? archive_duplicates_pooled(s, topic, id, w.hot_from_us, max, cold, &cold_count, err)
                                  : bf_fail(err, BF_NOMEM, 0, "no memory for %zu duplicates", max);

@@ -126,7 +126,7 @@ static enum bf_code merge_node(struct store *s, struct bf_slice node, const stru
         }
         const struct event *mine = of_topic(hot, hot_count, topic);
         bool found = false;
-        if (!mine || mine->event_time_us < topics[i].last_event_time_us) {
+        if (!mine || mine->event_time_us < topics[i].archived_last_us) {
             struct cold_ask ask;
             cold_ask_init(&ask, q, node, topic, as_of_us, below_us, mine);
             code = cold_candidate(s, &ask, page, &found, err);

@@ -170,12 +170,6 @@ static void where_what(struct archive *a, const struct event_query *q) {
         where_slot(a, "e.rim_node_id =", params_text(&a->params, q->node));
     if (q->node_prefix.data && q->node_prefix.len > 0)
         where_prefix(a, "e.rim_node_id", q->node_prefix);
-    if (q->trace.data)
-        where_slot(a, "e.trace_id =", params_text(&a->params, q->trace));
-    if (q->has_cause)
-        where_slot(a, "e.cause_id =", params_uuid(&a->params, &q->cause));
-    if (q->has_id)
-        where_slot(a, "e.event_id =", params_uuid(&a->params, &q->id));
     if (q->by_partition) {
         where_slot(a, "e.kafka_partition =", params_int4(&a->params, q->partition));
         where_slot(a, "e.kafka_offset >=", params_int8(&a->params, q->offset_from));
@@ -210,16 +204,32 @@ static void order_by(struct archive *a, const struct event_query *q, size_t limi
     bf_buf_printf(&a->sql, " limit $%d", params_int8(&a->params, (int64_t)limit));
 }
 
-static enum bf_code from_tables(struct archive *a, const struct archive_table **asked, size_t count, struct bf_err *err) {
+/* An id, a trace or a cause picks few rows by an index of its own. They are picked first, behind a fence: a planner that has no statistics yet would
+ * walk the index of all that was recorded as well (37 ms in place of 0.1 at 300,000 rows). */
+static void from_table(struct archive *a, const struct event_query *q, const char *table) {
+    bool few = q->has_id || q->has_cause || q->trace.data != NULL;
+    bf_buf_printf(&a->sql, few ? "(select e.* from capsule.%s e where true" : "capsule.%s e where true", table);
+    if (q->trace.data)
+        where_slot(a, "e.trace_id =", params_text(&a->params, q->trace));
+    if (q->has_cause)
+        where_slot(a, "e.cause_id =", params_uuid(&a->params, &q->cause));
+    if (q->has_id)
+        where_slot(a, "e.event_id =", params_uuid(&a->params, &q->id));
+    if (few)
+        bf_buf_puts(&a->sql, " offset 0) e where true");
+}
+
+static enum bf_code from_tables(struct archive *a, const struct event_query *q, const struct archive_table **asked, size_t count,
+                                struct bf_err *err) {
     if (count == 1) {
         char *table = PQescapeIdentifier(a->pg, asked[0]->table, strlen(asked[0]->table));
         if (!table)
             return archive_fail(a, NULL, "quoting a table's name", err);
-        bf_buf_printf(&a->sql, "capsule.%s e where true", table);
+        from_table(a, q, table);
         PQfreemem(table);
         return BF_OK;
     }
-    bf_buf_puts(&a->sql, "capsule.events e where true");
+    from_table(a, q, "events");
     if (count == a->table_count)
         return BF_OK;
     int number = params_array(&a->params, PG_TEXT_ARRAY);
@@ -250,7 +260,7 @@ enum bf_code archive_fetch(struct archive *a, const struct event_query *q, int64
         bf_buf_clear(&a->sql);
         bf_buf_puts(&a->sql, EVENT_SELECT);
         if ((code = archive_ready(a, err)) == BF_OK)
-            code = from_tables(a, asked, count, err);
+            code = from_tables(a, q, asked, count, err);
         if (code == BF_OK) {
             where_what(a, q);
             where_times(a, q, below_us);

@@ -12,7 +12,7 @@
 #include <cmocka.h>
 
 #define EVENTS 500
-#define PATHS_MAX 40
+#define PATHS_MAX 48
 
 static struct fx fx;
 #define F (&fx)
@@ -108,6 +108,8 @@ static void keep_all(void) {
     keep("/v1/events?known_by=%lld&node_prefix=rim:metric:test:N01&limit=10000", all);
     for (size_t n = 0; n < 4; n++) {
         keep("/v1/nodes/%s/history?known_by=%lld&limit=10000", fx_node(n), n % 2 ? all : half);
+        keep("/v1/nodes/%s/history?known_by=%lld&limit=%d&order=desc", fx_node(n), n % 2 ? all : half, n < 2 ? 5 : 20);
+        keep("/v1/nodes/%s/history?known_by=%lld&limit=4&from=2023-11-14T22:13:21.5Z", fx_node(n), all);
         keep("/v1/nodes/%s/state?known_by=%lld&as_of=2023-11-14T22:13:21Z", fx_node(n), n % 2 ? all : half);
         keep("/v1/nodes/%s/state?known_by=%lld&as_of=2040-01-01&topic=%s", fx_node(n), all, FAST);
     }
@@ -227,6 +229,11 @@ static void test_state__knows_hot_revisions_of_archived_events(void **state) {
 
 static void test_archive_away__is_a_503_and_never_half_an_answer(void **state) {
     (void)state;
+    const struct told *t = fx_put(F, FAST, 0, fx_node(3), "only-hot", INT64_C(2000000000000000), 1, NULL, NULL);
+    fx_put(F, FAST, 0, fx_node(3), "only-hot", INT64_C(2000000000000000), 1, NULL, NULL);
+    assert_non_null(t);
+    fx_put(F, FAST, 0, fx_node(3), "only-hot-too", INT64_C(2000000001000000), 1, NULL, NULL);
+    fx_commit(F);
     assert_int_equal(run("%s/tools/postgres stop %s >/dev/null", BF_SOURCE_DIR, pg_dir), 0);
     static const char *const needing[] = {"/v1/events", "/v1/replay", "/v1/state", "/v1/events/twice", "/v1/nodes/" "rim:metric:test:N003" "/history",
                                           "/v1/quarantine"};
@@ -234,6 +241,13 @@ static void test_archive_away__is_a_503_and_never_half_an_answer(void **state) {
         fx_problem(F, 503, NULL, "%s", needing[i]);
         assert_non_null(bf_http_client_answer_header(fx.client, "Retry-After"));
         assert_null(strstr(fx.body.data, "127.0.0.1")); /* whose address and port are nobody's business */
+    }
+    static const char *const sparing[] = {"/v1/events/only-hot", "/v1/nodes/" "rim:metric:test:N003" "/history?order=desc&limit=1",
+                                          "/v1/nodes/" "rim:metric:test:N003" "/history?from=2033-01-01", "/v1/nodes/" "rim:metric:test:N003" "/state?topic=" FAST};
+    for (size_t i = 0; i < sizeof(sparing) / sizeof(*sparing); i++) {
+        if (fx_get(F, "%s", sparing[i]) != 200) {
+            fail_msg("%s needs the archive: %d %.500s", sparing[i], fx.status, fx.body.data);
+        }
     }
     struct hot_watermarks w;
     hot_watermarks(fx.capsule.hot, &w);

@@ -243,7 +243,7 @@ static void test_archive_away__is_a_503_and_never_half_an_answer(void **state) {
         assert_null(strstr(fx.body.data, "127.0.0.1")); /* whose address and port are nobody's business */
     }
     static const char *const sparing[] = {"/v1/events/only-hot", "/v1/nodes/" "rim:metric:test:N003" "/history?order=desc&limit=1",
-                                          "/v1/nodes/" "rim:metric:test:N003" "/history?from=2033-01-01", "/v1/nodes/" "rim:metric:test:N003" "/state?topic=" FAST};
+                                          "/v1/nodes/" "rim:metric:test:N003" "/history?from=2033-01-01", "/v1/nodes/" "rim:metric:test:N003" "/state?as_of=2040-01-01&topic=" FAST};
     for (size_t i = 0; i < sizeof(sparing) / sizeof(*sparing); i++) {
         if (fx_get(F, "%s", sparing[i]) != 200) {
             fail_msg("%s needs the archive: %d %.500s", sparing[i], fx.status, fx.body.data);

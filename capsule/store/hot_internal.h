@@ -179,15 +179,62 @@ static inline int64_t key_time_back(uint64_t k) { return (int64_t)(k ^ (UINT64_C
 static inline void key_u8(struct hot_key *k, uint8_t v) { k->bytes[k->len++] = v; }
 static inline void key_u32(struct hot_key *k, uint32_t v) { bf_put_be32(k->bytes + k->len, v), k->len += 4; }
 static inline void key_u64(struct hot_key *k, uint64_t v) { bf_put_be64(k->bytes + k->len, v), k->len += 8; }
-void key_raw(struct hot_key *k, const void *data, size_t len);
-struct hot_key key_recorded(int64_t recorded_at_us);
-struct hot_key key_id(uint32_t topic_no, const struct bf_uuid *id, uint32_t revision);
-struct hot_key key_id_prefix(uint32_t topic_no, const struct bf_uuid *id);
-struct hot_key key_node(uint32_t node_no, uint32_t topic_no, int64_t event_time_us, int64_t recorded_at_us);
-struct hot_key key_pair(uint32_t a, uint32_t b); /* (node, topic) or (topic, partition) */
-struct hot_key key_time_at(int64_t event_time_us, int64_t recorded_at_us);
-struct hot_key key_offset(uint32_t topic_no, int32_t partition, int64_t offset);
-struct hot_key key_link(enum link_kind kind, const uint8_t what[16], int64_t recorded_at_us);
+static inline void key_raw(struct hot_key *k, const void *data, size_t len) {
+    bf_assert(k->len + len <= sizeof k->bytes);
+    __builtin_memcpy(k->bytes + k->len, data, len);
+    k->len += len;
+}
+static inline struct hot_key key_recorded(int64_t recorded_at_us) {
+    struct hot_key k;
+    k.len = 0;
+    key_u64(&k, (uint64_t)recorded_at_us);
+    return k;
+}
+static inline struct hot_key key_id_prefix(uint32_t topic_no, const struct bf_uuid *id) {
+    struct hot_key k;
+    k.len = 0;
+    key_u32(&k, topic_no);
+    key_raw(&k, id, sizeof *id);
+    return k;
+}
+static inline struct hot_key key_id(uint32_t topic_no, const struct bf_uuid *id, uint32_t revision) {
+    struct hot_key k = key_id_prefix(topic_no, id);
+    key_u32(&k, revision);
+    return k;
+}
+static inline struct hot_key key_pair(uint32_t a, uint32_t b) { /* (node, topic) or (topic, partition) */
+    struct hot_key k;
+    k.len = 0;
+    key_u32(&k, a);
+    key_u32(&k, b);
+    return k;
+}
+static inline struct hot_key key_node(uint32_t node_no, uint32_t topic_no, int64_t event_time_us, int64_t recorded_at_us) {
+    struct hot_key k = key_pair(node_no, topic_no);
+    key_u64(&k, key_time(event_time_us));
+    key_u64(&k, (uint64_t)recorded_at_us);
+    return k;
+}
+static inline struct hot_key key_time_at(int64_t event_time_us, int64_t recorded_at_us) {
+    struct hot_key k;
+    k.len = 0;
+    key_u64(&k, key_time(event_time_us));
+    key_u64(&k, (uint64_t)recorded_at_us);
+    return k;
+}
+static inline struct hot_key key_offset(uint32_t topic_no, int32_t partition, int64_t offset) {
+    struct hot_key k = key_pair(topic_no, (uint32_t)partition);
+    key_u64(&k, (uint64_t)offset);
+    return k;
+}
+static inline struct hot_key key_link(enum link_kind kind, const uint8_t what[16], int64_t recorded_at_us) {
+    struct hot_key k;
+    k.len = 0;
+    key_u8(&k, (uint8_t)kind);
+    key_raw(&k, what, 16);
+    key_u64(&k, (uint64_t)recorded_at_us);
+    return k;
+}
 static inline MDB_val key_val(const struct hot_key *k) { return (MDB_val){k->len, (void *)(uintptr_t)k->bytes}; }
 static inline bool key_has_prefix(const MDB_val *key, const struct hot_key *prefix) {
     return key->mv_size >= prefix->len && __builtin_memcmp(key->mv_data, prefix->bytes, prefix->len) == 0;

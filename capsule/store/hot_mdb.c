@@ -1,4 +1,4 @@
-/* The thin layer over LMDB: what its codes mean to callers, keys, and transactions.
+/* The thin layer over LMDB: what its codes mean to callers, rows, and transactions.
  *
  * Read transactions are kept reset in a pool: renewing one costs no system call and no slot in the reader table. The writer's part of
  * struct hot is published only after mdb_txn_commit() has said yes. */
@@ -39,68 +39,6 @@ enum bf_code hot_fail_at(struct bf_err *err, int rc, const char *file, int line,
     vsnprintf(what, sizeof what, fmt, args);
     va_end(args);
     return bf_err_set(err, hot_code_of(rc), rc, file, line, "hot store: %s: %s", what, mdb_strerror(rc));
-}
-
-/* ---- keys ---- */
-
-void key_raw(struct hot_key *k, const void *data, size_t len) {
-    bf_assert(k->len + len <= sizeof k->bytes);
-    memcpy(k->bytes + k->len, data, len);
-    k->len += len;
-}
-
-struct hot_key key_recorded(int64_t recorded_at_us) {
-    struct hot_key k = {.len = 0};
-    key_u64(&k, (uint64_t)recorded_at_us);
-    return k;
-}
-
-struct hot_key key_id_prefix(uint32_t topic_no, const struct bf_uuid *id) {
-    struct hot_key k = {.len = 0};
-    key_u32(&k, topic_no);
-    key_raw(&k, id, sizeof *id);
-    return k;
-}
-
-struct hot_key key_id(uint32_t topic_no, const struct bf_uuid *id, uint32_t revision) {
-    struct hot_key k = key_id_prefix(topic_no, id);
-    key_u32(&k, revision);
-    return k;
-}
-
-struct hot_key key_pair(uint32_t a, uint32_t b) {
-    struct hot_key k = {.len = 0};
-    key_u32(&k, a);
-    key_u32(&k, b);
-    return k;
-}
-
-struct hot_key key_node(uint32_t node_no, uint32_t topic_no, int64_t event_time_us, int64_t recorded_at_us) {
-    struct hot_key k = key_pair(node_no, topic_no);
-    key_u64(&k, key_time(event_time_us));
-    key_u64(&k, (uint64_t)recorded_at_us);
-    return k;
-}
-
-struct hot_key key_time_at(int64_t event_time_us, int64_t recorded_at_us) {
-    struct hot_key k = {.len = 0};
-    key_u64(&k, key_time(event_time_us));
-    key_u64(&k, (uint64_t)recorded_at_us);
-    return k;
-}
-
-struct hot_key key_offset(uint32_t topic_no, int32_t partition, int64_t offset) {
-    struct hot_key k = key_pair(topic_no, (uint32_t)partition);
-    key_u64(&k, (uint64_t)offset);
-    return k;
-}
-
-struct hot_key key_link(enum link_kind kind, const uint8_t what[16], int64_t recorded_at_us) {
-    struct hot_key k = {.len = 0};
-    key_u8(&k, (uint8_t)kind);
-    key_raw(&k, what, 16);
-    key_u64(&k, (uint64_t)recorded_at_us);
-    return k;
 }
 
 /* ---- rows ---- */

@@ -10,8 +10,8 @@ struct sort_key {
     uint32_t item; /* not compared */
 };
 
-/* Stable, ascending by w. `spare` has room for n, too; the result is in the one of both that is returned. Keys that come in ascending
- * runs (several producers of ordered ids) cost n log(runs). */
+/* Stable, ascending by w. `spare` has room for n, too; the result is in the one of both that is returned. Keys that come in few
+ * ascending runs cost n log(runs), others about n, when their first words are spread. */
 struct sort_key *hot_sort(struct sort_key *keys, struct sort_key *spare, size_t n);
 
 #endif

@@ -3,6 +3,7 @@
  * First revisions, which nearly all are, have no row of their own while they are hot: the map of ids (id_map.h) says where the record is, and the record
  * says whose it is. An evicted one leaves a row in GONE, written in the order of recording, and the map goes on pointing there. Later revisions are
  * rows of IDS. So an event that is new costs a slot of 16 bytes, and no page of a tree is copied for it. */
+#include "bf_failpoint.h"
 #include "hot_internal.h"
 
 #include <errno.h>
@@ -136,7 +137,6 @@ static int put_record(struct hot *h, const MDB_val *key, const MDB_val *value) {
     struct record_id of;
     int64_t at = (int64_t)bf_get_be64(key->mv_data);
     bool first = record_event_id((struct bf_slice){value->mv_data, value->mv_size}, &of) && of.revision == 1;
-    id_map_reach(h->ids, at);
     return first ? put_hash(h, of.topic_no, &of.id, at) : MDB_SUCCESS;
 }
 
@@ -173,6 +173,7 @@ int ids_rebuild(struct hot *h, MDB_txn *txn) {
         if ((rc = mdb_cursor_open(txn, h->db[sources[i].db], &cur)) != MDB_SUCCESS)
             return rc;
         while ((rc = mdb_cursor_get(cur, &key, &value, MDB_NEXT)) == MDB_SUCCESS) {
+            bf_failpoint("ids.in-rebuild");
             if ((rc = key.mv_size < 8 ? MDB_CORRUPTED : sources[i].put(h, &key, &value)) != MDB_SUCCESS)
                 break;
         }

@@ -317,8 +317,14 @@ static enum bf_code fill_ids(struct hot *h, MDB_txn *txn, const char *path, cons
             return bf_fail(err, BF_BROKEN, errno, "deleting %s: %s", path, strerror(errno));
         code = id_map_open(path, &h->instance, boot, &h->ids, &fresh, err);
     }
-    rc = code == BF_OK && fresh ? ids_rebuild(h, txn) : MDB_SUCCESS;
-    return rc == MDB_SUCCESS ? code : hot_fail(err, rc, "making the map of ids");
+    if (code != BF_OK || !fresh)
+        return code;
+    rc = ids_rebuild(h, txn);
+    if (rc != MDB_SUCCESS)
+        return hot_fail(err, rc, "making the map of ids");
+    id_map_reach(h->ids, newest);
+    id_map_filled(h->ids);
+    return BF_OK;
 }
 
 static enum bf_code open_ids(struct hot *h, struct bf_err *err) {

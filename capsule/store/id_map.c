@@ -46,7 +46,7 @@ struct head {
     uint64_t seed[2];
     char boot[BOOT_BYTES]; /* it is, or was, open in; "" when it was closed in order */
     _Atomic int64_t reached_us;
-    _Atomic uint32_t segments;
+    _Atomic uint32_t segments, filled;
     struct split split;
 };
 _Static_assert(sizeof(struct slot) == 16 && sizeof(struct entry) == 16 && sizeof(struct head) <= HEAD_BYTES, "the file's format");
@@ -251,6 +251,10 @@ int64_t id_map_reached(const struct id_map *m) {
     return atomic_load(&m->head->reached_us);
 }
 
+void id_map_filled(struct id_map *m) {
+    atomic_store(&m->head->filled, 1);
+}
+
 uint64_t id_map_bytes(const struct id_map *m) {
     uint64_t segments = atomic_load(&m->head->segments);
     return HEAD_BYTES + segments * sizeof(struct entry) + (segments + 1) * SEGMENT_BYTES;
@@ -268,7 +272,7 @@ uint64_t id_map_slots(const struct id_map *m) {
 static bool is_believed(const struct id_map *m, const struct bf_uuid *owner, const char *boot, uint64_t bytes) {
     const struct head *h = m->head;
     uint32_t segments = atomic_load(&h->segments);
-    if (bytes < SEGMENTS_AT || h->magic != MAGIC || memcmp(&h->owner, owner, sizeof *owner) != 0 || segments == 0 || segments > SEGMENTS_MAX)
+    if (bytes < SEGMENTS_AT || h->magic != MAGIC || atomic_load(&h->filled) == 0 || memcmp(&h->owner, owner, sizeof *owner) != 0 || segments == 0 || segments > SEGMENTS_MAX)
         return false;
     if (h->boot[0] != '\0' && strncmp(h->boot, boot, sizeof h->boot) != 0)
         return false;

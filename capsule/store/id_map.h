@@ -8,7 +8,7 @@
  * the record. The other way round is certain: an id whose hash has no slot is not in the store. Slots are written before LMDB commits and never removed,
  * which is what keeps that true when the process is killed at any moment. A split that a kill interrupts is done again at open.
  *
- * The file is believed when it was closed in order, or was left open in this very boot (then the kernel has its pages); otherwise open makes an empty one
+ * The file is believed when it was filled, and was closed in order, or was left open in this very boot (then the kernel has its pages); otherwise open makes an empty one
  * and says so, and the owner fills it.
  *
  * Threads: one writer at a time (whoever holds LMDB's write transaction); any number of readers beside it.
@@ -30,6 +30,8 @@ struct id_map;
 /* `owner`: whose ids these are; `boot`: the machine's boot, as text. A file that cannot be believed is made anew, and *fresh is set. */
 BF_MUST_CHECK enum bf_code id_map_open(const char *path, const struct bf_uuid *owner, const char *boot, struct id_map **out, bool *fresh,
                                        struct bf_err *err);
+/* A fresh one has been filled: it may be believed from now on. */
+void id_map_filled(struct id_map *m);
 /* On the disk afterwards. */
 BF_MUST_CHECK enum bf_code id_map_sync(struct id_map *m, struct bf_err *err);
 /* in_order: it was synced, and nothing was put since; the next boot may believe it. */

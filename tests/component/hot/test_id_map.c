@@ -48,6 +48,7 @@ static struct id_map *open_map(const struct fixture *f, const struct bf_uuid *wh
     bool fresh;
     assert_ok(id_map_open(f->path, whose, boot, &m, &fresh, &err));
     assert_int_equal(fresh, expect_fresh);
+    id_map_filled(m);
     return m;
 }
 
@@ -147,6 +148,7 @@ static uint64_t put_until_killed(const struct fixture *f, uint64_t from, const c
         setenv("BF_FAILPOINTS", failpoints, 1);
         if (!bf_failpoints_init() || id_map_open(f->path, &owner, "boot", &m, &fresh, &err) != BF_OK || (fresh && from > 0))
             _exit(1);
+        id_map_filled(m);
         for (uint64_t n = from;; n++) {
             struct bf_uuid id = uuid_of(n);
             uint64_t done = n + 1;
@@ -286,6 +288,39 @@ static void test_store__makes_a_map_that_is_deleted_or_too_old_from_its_log(void
     assert_int_equal(unlink(aside), 0);
 }
 
+/* Killed while the map is made anew, at each third of the way: in the log, among what is evicted, among later revisions. */
+static void test_store__is_right_after_a_kill_while_the_map_is_made_anew(void **state) {
+    struct fixture *f = *state;
+    static struct bf_uuid ids[300];
+    static const int moments[] = {1, 150, 260, 299, 305};
+    struct bf_err err;
+    size_t evicted;
+    numbers(ids, 300);
+    struct hot *h = fixture_open(f->dir, FIXTURE_MAP_BYTES);
+    commit_ids(h, 0, ids, 300, "a");
+    commit_ids(h, 300, ids, 10, "b");
+    assert_ok(hot_evict(h, INT64_MAX, 60, &evicted, &err));
+    hot_close(h);
+    for (size_t i = 0; i < sizeof moments / sizeof *moments; i++) {
+        int status;
+        assert_int_equal(unlink(f->path), 0);
+        pid_t child = fork();
+        assert_true(child >= 0);
+        if (child == 0) {
+            char failpoints[64];
+            struct hot_settings settings = {.dir = f->dir, .map_bytes_max = FIXTURE_MAP_BYTES, .cluster_id = "test"};
+            snprintf(failpoints, sizeof failpoints, "ids.in-rebuild=kill@%d", moments[i]);
+            setenv("BF_FAILPOINTS", failpoints, 1);
+            _exit(bf_failpoints_init() && hot_open(&settings, &h, &err) == BF_OK);
+        }
+        assert_int_equal(waitpid(child, &status, 0), child);
+        assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+        h = fixture_open(f->dir, FIXTURE_MAP_BYTES);
+        assert_ok(hot_check(h, &err));
+        hot_close(h);
+    }
+}
+
 static uint64_t mix(uint64_t x) {
     x = (x ^ x >> 33) * UINT64_C(0xff51afd7ed558ccd);
     x = (x ^ x >> 33) * UINT64_C(0xc4ceb9fe1a85ec53);
@@ -389,6 +424,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_kill__loses_nothing_that_was_put_not_even_in_a_split, setup, teardown),
         cmocka_unit_test_setup_teardown(test_readers__miss_nothing_while_segments_are_split, setup, teardown),
         cmocka_unit_test_setup_teardown(test_store__makes_a_map_that_is_deleted_or_too_old_from_its_log, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_store__is_right_after_a_kill_while_the_map_is_made_anew, setup, teardown),
         cmocka_unit_test_setup_teardown(test_store__keeps_ids_apart_whose_hashes_are_equal, setup, teardown),
         cmocka_unit_test_setup_teardown(test_store__learns_revisions_in_any_order, setup, teardown),
     };

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #define CANDIDATES_AT_A_TIME 4
+#define FEW_NODES 50 /* up to one in so many is asked for by itself, in place of the whole page */
 
 static int by_topic(const void *a, const void *b) {
     const struct event *x = a, *y = b;
@@ -282,6 +283,68 @@ static void remember_last(const struct world *w, struct bf_buf *last_node) {
     bf_buf_puts(last_node, name);
 }
 
+/* Can the archive have a later state of this node than the hot store found? */
+static enum bf_code node_needs_archive(struct world *w, struct bf_slice node, const struct event *hot, size_t hot_count, bool *needs,
+                                       struct bf_err *err) {
+    struct hot_node_topic topics[EVENT_TOPICS_MAX];
+    size_t count = 0;
+    enum bf_code code = hot_node(store_hot(w->s), node, topics, EVENT_TOPICS_MAX, &count, err);
+    *needs = code == BF_NOT_FOUND;
+    for (size_t i = 0; code == BF_OK && i < count && !*needs; i++) {
+        struct bf_slice topic = bf_slice_str(topics[i].topic);
+        const struct event *mine = of_topic(hot, hot_count, topic);
+        *needs = topics[i].archived_last_us != INT64_MIN && topic_wanted(w->q, topic) &&
+                 (mine == NULL || mine->event_time_us < topics[i].archived_last_us);
+    }
+    return code == BF_NOT_FOUND ? BF_OK : code;
+}
+
+/* start: where the page's hot rows begin. */
+static enum bf_code mark_needy(struct world *w, const struct event_page *page, size_t start, bool *needy, size_t *count, struct bf_err *err) {
+    enum bf_code code = BF_OK;
+    const char *name = w->names.data;
+    *count = 0;
+    for (size_t i = 0, first = 0; code == BF_OK && i < w->count; i++, name += strlen(name) + 1) {
+        code = node_needs_archive(w, bf_slice_str(name), page->events + start + first, w->ends[i] - first, &needy[i], err);
+        *count += code == BF_OK && needy[i];
+        first = w->ends[i];
+    }
+    return code;
+}
+
+/* The archive is asked about few nodes, one by one. */
+static enum bf_code world_few(struct world *w, const bool *needy, struct event_page *page, size_t start, struct bf_err *err) {
+    size_t hot_count = 0, first = 0;
+    struct event *hot = NULL;
+    const char *name = w->names.data;
+    enum bf_code code = lift_rows(page, start, &hot, &hot_count, err);
+    for (size_t i = 0; code == BF_OK && i < w->count; i++, name += strlen(name) + 1) {
+        size_t from = page->count;
+        if (needy[i]) {
+            code = merge_node(w->s, bf_slice_str(name), w->q, w->as_of_us, w->hot_from_us, hot + first, w->ends[i] - first, page, err);
+            sort_topics(page, from);
+        }
+        for (size_t k = first; code == BF_OK && !needy[i] && k < w->ends[i]; k++) {
+            code = event_page_add(page, &hot[k], err);
+        }
+        first = w->ends[i];
+    }
+    free(hot);
+    return code;
+}
+
+static enum bf_code world_below(struct world *w, struct bf_slice after_node, struct event_page *page, size_t start, struct bf_err *err) {
+    size_t count = 0;
+    bool *needy = calloc(w->count, sizeof(*needy));
+    enum bf_code code = needy ? mark_needy(w, page, start, needy, &count, err)
+                              : bf_fail(err, BF_NOMEM, 0, "no memory for %zu nodes", w->count);
+    if (code == BF_OK && count > 0) {
+        code = count <= w->count / FEW_NODES ? world_few(w, needy, page, start, err) : world_merge(w, after_node, page, start, err);
+    }
+    free(needy);
+    return code;
+}
+
 enum bf_code store_world(struct store *s, const struct event_query *q, int64_t as_of_us, struct bf_slice after_node, size_t limit_nodes,
                          struct event_page *page, struct bf_buf *last_node, bool *exhausted, struct bf_err *err) {
     struct world w = {.s = s, .q = q, .as_of_us = as_of_us};
@@ -296,7 +359,7 @@ enum bf_code store_world(struct store *s, const struct event_query *q, int64_t a
         code = world_hot(&w, page, err);
     }
     if (code == BF_OK && w.count > 0 && store_reaches_archive(q, w.hot_from_us)) {
-        code = world_merge(&w, after_node, page, start, err);
+        code = world_below(&w, after_node, page, start, err);
     }
     if (code == BF_OK && w.count > 0) {
         remember_last(&w, last_node);

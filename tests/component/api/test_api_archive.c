@@ -12,6 +12,8 @@
 #include <cmocka.h>
 
 #define EVENTS 500
+#define NODES_FILLED 17 /* by fx_fill() */
+#define NODES 170       /* the others have one event each: while events leave, few of a page's nodes need the archive */
 #define PATHS_MAX 48
 
 static struct fx fx;
@@ -48,6 +50,9 @@ static int setup(void **state) {
     fx_open(F, conninfo);
     fx_archive_open(&side, F, conninfo);
     fx_fill(F, EVENTS, 1234);
+    for (size_t n = NODES_FILLED; n < NODES; n++) {
+        fx_put(F, FAST, (int32_t)(n % 3), fx_node(n), NULL, INT64_C(1700000000500000) + (int64_t)n * 1000, 1, NULL, NULL);
+    }
     for (int i = 0; i < 10; i++) { /* sent twice: duplicates */
         fx_put(F, FAST, 0, fx_node(1), "twice", INT64_C(1700000000000000), 1, NULL, NULL);
         fx_put_poison(F, FAST, 1, i % 2 ? POISON_AVRO : POISON_UTF8, 1);
@@ -190,7 +195,7 @@ static void check_world(int64_t as_of, int64_t known_by) {
     json_t *answer = fx_json(F, "/v1/state?format=json&as_of=%lld&known_by=%lld", (long long)as_of, (long long)known_by);
     json_t *states = json_object_get(answer, "states");
     size_t at = 0;
-    for (size_t n = 0; n < 17; n++) {
+    for (size_t n = 0; n < NODES; n++) {
         for (size_t k = 0; k < 2; k++) {
             const struct told *t = fx_state_of(F, fx_node(n), topics[k], as_of, known_by);
             if (t) {
@@ -218,7 +223,7 @@ static void test_state__knows_hot_revisions_of_archived_events(void **state) {
     for (int round = 0; round < 150; round++) {
         int64_t as_of = fx.told[(size_t)rand_r(&seed) % EVENTS].event_time_us;
         int64_t known_by = fx.told[EVENTS - 1 + (size_t)rand_r(&seed) % (fx.committed - EVENTS)].recorded_at_us;
-        check_state(fx_node((size_t)rand_r(&seed) % 17), as_of, known_by);
+        check_state(fx_node((size_t)rand_r(&seed) % NODES_FILLED), as_of, known_by);
         if (round % 15 == 0) {
             check_world(as_of, known_by);
         }

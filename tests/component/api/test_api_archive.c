@@ -157,6 +157,10 @@ static void test_answers__are_the_same_bytes_whichever_tier_they_come_from(void 
     keep_all();
     fx_archive_all(&side, F);
     check_kept("archived, all hot");
+    for (size_t gone = 0, evicted; gone < 10; gone += evicted) { /* one or two nodes need the archive, then more */
+        assert_int_equal(hot_evict(fx.capsule.hot, store_archived_through(fx.capsule.store), 2, &evicted, &fx.err), BF_OK);
+        check_kept("while the first leave");
+    }
     assert_int_equal(pthread_create(&evictor, NULL, evict_on, NULL), 0);
     while (!atomic_load(&evicted_all)) {
         check_kept("while events leave the hot store");

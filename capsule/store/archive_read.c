@@ -48,7 +48,11 @@ struct filling {
 static enum bf_code fill(void *ctx, const PGresult *r, struct bf_err *err) {
     struct filling *f = ctx;
     struct event ev;
-    if (f->added == f->limit || (f->added > 0 && f->page->bytes > f->bytes_max)) {
+    if (f->added == f->limit) { /* the query's last row: cancelling, which is a connection of its own, would save nothing */
+        f->more = true;
+        return BF_OK;
+    }
+    if (f->more || (f->added > 0 && f->page->bytes > f->bytes_max)) {
         f->more = true;
         return BF_CANCELLED;
     }

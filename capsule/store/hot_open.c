@@ -3,6 +3,7 @@
  * Without a sync at each commit the data files are good after a crash of the process (the kernel has the pages) but not after an unclean
  * end of the machine, and LMDB has no checksums that would show it. So the file `mark` says how the last owner left: "clean", or
  * "open" with the boot it ran in. Open in another boot and unsynced means: do not trust, rebuild. */
+#include "bf_log.h"
 #include "bf_time.h"
 #include "hot_internal.h"
 
@@ -319,6 +320,8 @@ static enum bf_code fill_ids(struct hot *h, MDB_txn *txn, const char *path, cons
     }
     if (code != BF_OK || !fresh)
         return code;
+    if (newest > 0)
+        bf_log(BF_LOG_INFO, "id_map_is_made_anew", "from=log dir=%s", h->dir); /* with much in it this takes a while */
     rc = ids_rebuild(h, txn);
     if (rc != MDB_SUCCESS)
         return hot_fail(err, rc, "making the map of ids");

@@ -114,9 +114,9 @@ static int forget_event(struct forget *f, uint32_t topic_no, int64_t recorded_at
         rc = forget_key(f, DB_BY_TIME, &by_time);
     if (rc == MDB_SUCCESS)
         rc = forget_links(f, &ev, recorded_at_us);
-    if (rc == MDB_SUCCESS && ids_too && ev.revision > 1)
+    if (rc == MDB_SUCCESS && ids_too && (ev.revision > 1 || id_ascends(&ev.id)))
         rc = forget_key(f, DB_IDS, &id);
-    if (rc == MDB_SUCCESS && !ids_too && ev.revision == 1)
+    if (rc == MDB_SUCCESS && !ids_too && ev.revision == 1 && !id_ascends(&ev.id))
         rc = leave_id(f, topic_no, recorded_at_us, &ev);
     if (rc == MDB_SUCCESS && !ids_too)
         rc = leave_node(f, node_no, topic_no, ev.event_time_us);

@@ -1,6 +1,7 @@
 /* Identity: which revisions of an id are recorded, and where.
  *
- * First revisions, which nearly all are, have no row of their own while they are hot: the map of ids (id_map.h) says where the record is, and the record
+ * UUIDv7 ids ascend and are rows of a tree, IDS. Of all others,
+ * first revisions, which nearly all are, have no row of their own while they are hot: the map of ids (id_map.h) says where the record is, and the record
  * says whose it is. An evicted one leaves a row in GONE, written in the order of recording, and the map goes on pointing there. Later revisions are
  * rows of IDS. So an event that is new costs a slot of 16 bytes, and no page of a tree is copied for it. */
 #include "bf_failpoint.h"
@@ -87,6 +88,8 @@ int ids_each(struct hot *h, MDB_txn *txn, uint32_t topic_no, const struct bf_uui
              void *ctx) {
     int64_t hits[ID_MAP_HITS_MAX];
     struct id_seek s = {.hash = id_map_hash(h->ids, topic_no, id), .topic_no = topic_no, .id = *id};
+    if (id_ascends(id))
+        return each_later(h, txn, &s, each, ctx);
     s.hits = id_map_find(h->ids, s.hash, hits);
     return each_of(h, txn, &s, hits, each, ctx);
 }
@@ -102,6 +105,9 @@ int ids_seek(struct hot *h, MDB_txn *txn, struct id_seek *s, struct id_known *ne
     int64_t hits[ID_MAP_HITS_MAX];
     newest->revision = 0;
     s->stale_us = 0;
+    s->hits = 0;
+    if (id_ascends(&s->id))
+        return each_later(h, txn, s, keep_newest, newest);
     s->hits = id_map_find_as_writer(h->ids, s->hash, hits);
     return s->hits == 0 ? MDB_SUCCESS : each_of(h, txn, s, hits, keep_newest, newest);
 }
@@ -118,13 +124,14 @@ static int point_at(struct hot *h, struct id_seek *s, int64_t recorded_at_us) {
 }
 
 int ids_put(struct hot *h, MDB_txn *txn, struct id_seek *s, const struct id_known *known) {
-    if (known->revision == 1)
+    bool mapped = !id_ascends(&s->id);
+    if (known->revision == 1 && mapped)
         return point_at(h, s, known->recorded_at_us);
     struct hot_key key = key_id(s->topic_no, &s->id, known->revision);
     struct id_row row = {.recorded_at_us = known->recorded_at_us};
     memcpy(row.content_hash, known->content_hash, sizeof row.content_hash);
     int rc = hot_put(txn, h->db[DB_IDS], &key, &row, sizeof row);
-    return rc == MDB_SUCCESS && s->hits == 0 ? point_at(h, s, known->recorded_at_us) : rc; /* whoever looks for it must find something */
+    return rc == MDB_SUCCESS && mapped && s->hits == 0 ? point_at(h, s, known->recorded_at_us) : rc; /* whoever looks for it must find something */
 }
 
 /* ---- the map, made from what LMDB has ---- */
@@ -137,7 +144,7 @@ static int put_record(struct hot *h, const MDB_val *key, const MDB_val *value) {
     struct record_id of;
     int64_t at = (int64_t)bf_get_be64(key->mv_data);
     bool first = record_event_id((struct bf_slice){value->mv_data, value->mv_size}, &of) && of.revision == 1;
-    return first ? put_hash(h, of.topic_no, &of.id, at) : MDB_SUCCESS;
+    return first && !id_ascends(&of.id) ? put_hash(h, of.topic_no, &of.id, at) : MDB_SUCCESS;
 }
 
 static int put_gone(struct hot *h, const MDB_val *key, const MDB_val *value) {
@@ -157,6 +164,8 @@ static int put_later(struct hot *h, const MDB_val *key, const MDB_val *value) {
     memcpy(&id, (const char *)key->mv_data + 4, sizeof id);
     memcpy(&row, value->mv_data, sizeof row);
     uint32_t topic_no = bf_get_be32(key->mv_data);
+    if (id_ascends(&id))
+        return MDB_SUCCESS;
     bool there = id_map_find_as_writer(h->ids, id_map_hash(h->ids, topic_no, &id), hits) > 0;
     return there ? MDB_SUCCESS : put_hash(h, topic_no, &id, row.recorded_at_us);
 }

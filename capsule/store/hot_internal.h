@@ -5,8 +5,8 @@
  *
  *   LOG         recorded_at                              -> record (hot_record.h)
  *   COMMITS     recorded_at of the commit                -> struct commit_row, its partitions, its intervals
- *   IDS         topic, id 16, revision                   -> struct id_row: revisions after the first; never evicted
- *   GONE        recorded_at                              -> struct gone_row: first revisions that are in the archive only; never evicted
+ *   IDS         topic, id 16, revision                   -> struct id_row: all of ids that ascend, else revisions after the first; never evicted
+ *   GONE        recorded_at                              -> struct gone_row: first revisions, of ids that do not ascend, that are in the archive only
  *   BY_NODE     node, topic, event time, recorded_at     -> nothing
  *   BY_TIME     event time, recorded_at                  -> topic
  *   RUNS        topic, partition, first offset           -> struct run_row: records of one commit, recorded_at without a hole
@@ -260,6 +260,8 @@ int hot_node_intern(struct hot *h, MDB_txn *txn, struct bf_slice name, uint64_t 
 int hot_node_find(struct hot *h, MDB_txn *txn, struct bf_slice name, uint32_t *no);                  /* MDB_NOTFOUND */
 
 /* ---- ids ---- */
+/* UUIDv7 (RFC 9562): their tree grows at its end, where a page is copied once for a hundred of them. All others are as good as random and found by their hash. */
+static inline bool id_ascends(const struct bf_uuid *id) { return id->b[6] >> 4 == 7; }
 struct id_known {
     uint32_t revision; /* 0: none */
     int64_t recorded_at_us;

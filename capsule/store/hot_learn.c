@@ -49,13 +49,13 @@ static int learn_id(struct hot *h, MDB_txn *txn, uint32_t topic_no, const struct
     struct id_known newest, fresh = {known->revision, known->recorded_at_us, {0}};
     struct lookup l = {.revision = known->revision};
     int rc = ids_seek(h, txn, &s, &newest);
-    if (rc == MDB_SUCCESS && s.hits > 0)
+    if (rc == MDB_SUCCESS && newest.revision > 0)
         rc = ids_each(h, txn, topic_no, &known->id, note_revision, &l);
     if (rc != MDB_SUCCESS || l.found)
         return rc;
     memcpy(fresh.content_hash, known->content_hash, sizeof fresh.content_hash);
     rc = ids_put(h, txn, &s, &fresh);
-    if (rc == MDB_SUCCESS && known->revision == 1)
+    if (rc == MDB_SUCCESS && known->revision == 1 && !id_ascends(&known->id))
         rc = put_gone(h, txn, topic_no, known);
     return rc == MDB_SUCCESS ? learn_node(h, txn, topic_no, known) : rc;
 }

@@ -20,39 +20,49 @@ static size_t keys_by_id(struct commit *c, enum item_kind kind, int disposition)
     return n;
 }
 
-/* Equal words are one topic's one id. In this order the map of ids is walked from its front to its back. */
+/* Of ids that do not ascend; equal words are one topic's one id. In this order the map of ids is walked from its front to its back. */
 static size_t keys_by_hash(struct commit *c) {
     size_t n = 0;
     for (size_t i = 0; i < c->b->item_count; i++) {
         uint32_t at = c->b->order[i];
         const struct item *item = &c->b->items[at];
-        if (item->kind == ITEM_EVENT)
+        if (item->kind == ITEM_EVENT && !id_ascends(&item->id))
             c->b->keys[n++] = (struct sort_key){
                 {id_map_hash(c->h->ids, item->topic_no, &item->id), bf_get_be64(item->id.b), bf_get_be64(item->id.b + 8)}, at};
     }
     return n;
 }
 
-static int judge(struct commit *c, struct item *item, struct id_seek *s, struct id_known *newest) {
-    if (newest->revision > 0 && memcmp(newest->content_hash, item->content_hash, sizeof item->content_hash) == 0) {
-        item->disposition = DISPOSITION_DUPLICATE;
-        item->revision = newest->revision;
-        return MDB_SUCCESS;
+static size_t keys_of_ascending(struct commit *c) {
+    size_t n = 0;
+    for (size_t i = 0; i < c->b->item_count; i++) {
+        uint32_t at = c->b->order[i];
+        const struct item *item = &c->b->items[at];
+        if (item->kind == ITEM_EVENT && id_ascends(&item->id))
+            c->b->keys[n++] = (struct sort_key){{item->topic_no, bf_get_be64(item->id.b), bf_get_be64(item->id.b + 8)}, at};
     }
-    item->disposition = DISPOSITION_STORED;
-    item->revision = ++newest->revision;
-    newest->recorded_at_us = item->recorded_at_us;
-    memcpy(newest->content_hash, item->content_hash, sizeof newest->content_hash);
-    return ids_put(c->h, c->txn, s, newest);
+    return n;
 }
 
-int commit_dedupe(struct commit *c) {
+/* A duplicate of the newest, or the next revision, which is the newest then; true: to be stored. */
+static bool judge(struct item *item, struct id_known *newest) {
+    bool same = newest->revision > 0 && memcmp(newest->content_hash, item->content_hash, sizeof item->content_hash) == 0;
+    item->disposition = same ? DISPOSITION_DUPLICATE : DISPOSITION_STORED;
+    if (!same) {
+        newest->revision++;
+        newest->recorded_at_us = item->recorded_at_us;
+        memcpy(newest->content_hash, item->content_hash, sizeof newest->content_hash);
+    }
+    item->revision = newest->revision;
+    return !same;
+}
+
+static int dedupe_by_hash(struct commit *c) {
     size_t n = keys_by_hash(c);
     const struct sort_key *keys = hot_sort(c->b->keys, c->b->spare, n);
     struct id_known newest = {0};
     struct id_seek s = {.hash = 0};
     int rc = MDB_SUCCESS;
-    id_map_reach(c->h->ids, c->commit_us);
     for (size_t i = 0; i < n && rc == MDB_SUCCESS; i++) {
         struct item *item = &c->b->items[keys[i].item];
         bool same_hash = i > 0 && keys[i].w[0] == keys[i - 1].w[0];
@@ -64,10 +74,56 @@ int commit_dedupe(struct commit *c) {
             if (same_hash)
                 s.stale_us = 0; /* it may be this batch's: its record is not written yet */
         }
-        if (rc == MDB_SUCCESS)
-            rc = judge(c, item, &s, &newest);
+        if (rc == MDB_SUCCESS && judge(item, &newest))
+            rc = ids_put(c->h, c->txn, &s, &newest);
     }
     return rc;
+}
+
+/* What the tree has of an id; nothing is looked up for one that is beyond its end. */
+static int newest_in_tree(struct index_writer *w, uint32_t topic_no, const struct bf_uuid *id, struct id_known *newest) {
+    struct hot_key prefix = key_id_prefix(topic_no, id), first = key_id(topic_no, id, 0);
+    newest->revision = 0;
+    if (index_writer_is_new(w, &first))
+        return MDB_SUCCESS;
+    MDB_val key = key_val(&first), value;
+    int rc = mdb_cursor_get(w->cur, &key, &value, MDB_SET_RANGE);
+    while (rc == MDB_SUCCESS && key_has_prefix(&key, &prefix)) {
+        struct id_row row;
+        if (value.mv_size != sizeof row)
+            return MDB_CORRUPTED;
+        memcpy(&row, value.mv_data, sizeof row);
+        newest->revision = bf_get_be32((const char *)key.mv_data + prefix.len);
+        memcpy(newest->content_hash, row.content_hash, sizeof newest->content_hash);
+        rc = mdb_cursor_get(w->cur, &key, &value, MDB_NEXT);
+    }
+    return rc == MDB_NOTFOUND ? MDB_SUCCESS : rc;
+}
+
+static int dedupe_in_tree(struct commit *c) {
+    size_t n = keys_of_ascending(c);
+    const struct sort_key *keys = hot_sort(c->b->keys, c->b->spare, n);
+    struct index_writer w;
+    struct id_known newest = {0};
+    int rc = n > 0 ? index_writer_open(&w, c->txn, c->h->db[DB_IDS]) : MDB_SUCCESS;
+    for (size_t i = 0; i < n && rc == MDB_SUCCESS; i++) {
+        struct item *item = &c->b->items[keys[i].item];
+        if (i == 0 || memcmp(keys[i].w, keys[i - 1].w, sizeof keys[i].w) != 0)
+            rc = newest_in_tree(&w, item->topic_no, &item->id, &newest);
+        if (rc != MDB_SUCCESS || !judge(item, &newest))
+            continue;
+        struct hot_key key = key_id(item->topic_no, &item->id, item->revision);
+        struct id_row row = {.recorded_at_us = item->recorded_at_us};
+        memcpy(row.content_hash, item->content_hash, sizeof row.content_hash);
+        rc = index_writer_put(&w, &key, &row, sizeof row);
+    }
+    return rc;
+}
+
+int commit_dedupe(struct commit *c) {
+    id_map_reach(c->h->ids, c->commit_us);
+    int rc = dedupe_by_hash(c);
+    return rc == MDB_SUCCESS ? dedupe_in_tree(c) : rc;
 }
 
 /* ---- log ---- */

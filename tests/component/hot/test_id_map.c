@@ -364,7 +364,7 @@ static size_t fetch_id(struct hot *h, const struct bf_uuid *id) {
 static void test_store__keeps_ids_apart_whose_hashes_are_equal(void **state) {
     struct fixture *f = *state;
     struct bf_err err;
-    struct bf_uuid ids[3] = {uuid_of(1)};
+    struct bf_uuid ids[3] = {uuid_of(2)};
     size_t evicted;
     struct hot *h = fixture_open(f->dir, FIXTURE_MAP_BYTES);
     ids[1] = colliding(f, &ids[0], UINT64_C(0x0123456789abcdef));

@@ -147,8 +147,6 @@ struct hot_node_topic {
 BF_MUST_CHECK enum bf_code hot_node(struct hot *h, struct bf_slice node, struct hot_node_topic *topics, size_t topics_max, size_t *count,
                                     struct bf_err *err);
 
-/* The latest event time of the node's events that are in the archive only; INT64_MIN: there are none, or nothing is known of the node. */
-BF_MUST_CHECK enum bf_code hot_node_archived(struct hot *h, struct bf_slice node, int64_t *last_event_time_us, struct bf_err *err);
 /* Whether all revisions of the query's id, in the topics that it means, lie at or above hot_from (and there is one). */
 BF_MUST_CHECK enum bf_code hot_id_is_hot(struct hot *h, const struct event_query *q, bool *all_hot, struct bf_err *err);
 

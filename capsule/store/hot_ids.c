@@ -1,9 +1,8 @@
 /* Identity: which revisions of an id are recorded, and where.
  *
- * UUIDv7 ids ascend and are rows of a tree, IDS. Of all others,
- * first revisions, which nearly all are, have no row of their own while they are hot: the map of ids (id_map.h) says where the record is, and the record
- * says whose it is. An evicted one leaves a row in GONE, written in the order of recording, and the map goes on pointing there. Later revisions are
- * rows of IDS. So an event that is new costs a slot of 16 bytes, and no page of a tree is copied for it. */
+ * UUIDv7 ids ascend and are rows of a tree, IDS. Of all others, first revisions, which nearly all are, have no row of their own while they are hot:
+ * the map of ids (id_map.h) says where the record is, and the record says whose it is. An evicted one leaves a row in GONE, written in the order of recording, and the map goes on pointing there. Later revisions are
+ * rows of IDS. So such an event costs a slot of 16 bytes, and no page of a tree is copied for it. */
 #include "bf_failpoint.h"
 #include "hot_internal.h"
 
@@ -43,7 +42,7 @@ static int look_at(struct hot *h, MDB_txn *txn, const struct id_seek *s, int64_t
     return MDB_SUCCESS;
 }
 
-static int each_later(struct hot *h, MDB_txn *txn, const struct id_seek *s, int (*each)(void *ctx, const struct id_known *known), void *ctx) {
+static int each_row(struct hot *h, MDB_txn *txn, const struct id_seek *s, int (*each)(void *ctx, const struct id_known *known), void *ctx) {
     struct hot_key prefix = key_id_prefix(s->topic_no, &s->id);
     MDB_cursor *cur;
     MDB_val key = key_val(&prefix), value;
@@ -81,7 +80,7 @@ static int each_of(struct hot *h, MDB_txn *txn, struct id_seek *s, const int64_t
         if (verdict == IS_STALE)
             s->stale_us = hits[i];
     }
-    return rc == MDB_SUCCESS && s->hits > 0 ? each_later(h, txn, s, each, ctx) : rc;
+    return rc == MDB_SUCCESS && s->hits > 0 ? each_row(h, txn, s, each, ctx) : rc;
 }
 
 int ids_each(struct hot *h, MDB_txn *txn, uint32_t topic_no, const struct bf_uuid *id, int (*each)(void *ctx, const struct id_known *known),
@@ -89,7 +88,7 @@ int ids_each(struct hot *h, MDB_txn *txn, uint32_t topic_no, const struct bf_uui
     int64_t hits[ID_MAP_HITS_MAX];
     struct id_seek s = {.hash = id_map_hash(h->ids, topic_no, id), .topic_no = topic_no, .id = *id};
     if (id_ascends(id))
-        return each_later(h, txn, &s, each, ctx);
+        return each_row(h, txn, &s, each, ctx);
     s.hits = id_map_find(h->ids, s.hash, hits);
     return each_of(h, txn, &s, hits, each, ctx);
 }
@@ -107,7 +106,7 @@ int ids_seek(struct hot *h, MDB_txn *txn, struct id_seek *s, struct id_known *ne
     s->stale_us = 0;
     s->hits = 0;
     if (id_ascends(&s->id))
-        return each_later(h, txn, s, keep_newest, newest);
+        return each_row(h, txn, s, keep_newest, newest);
     s->hits = id_map_find_as_writer(h->ids, s->hash, hits);
     return s->hits == 0 ? MDB_SUCCESS : each_of(h, txn, s, hits, keep_newest, newest);
 }

@@ -182,45 +182,6 @@ enum bf_code hot_node(struct hot *h, struct bf_slice node, struct hot_node_topic
     return BF_OK;
 }
 
-static int latest_archived(struct hot *h, MDB_txn *txn, uint32_t node_no, int64_t *last_us) {
-    struct hot_key prefix = {.len = 0};
-    key_u32(&prefix, node_no);
-    MDB_cursor *cur;
-    MDB_val key = key_val(&prefix), value;
-    int rc = mdb_cursor_open(txn, h->db[DB_NODE_TOPICS], &cur);
-    if (rc != MDB_SUCCESS)
-        return rc;
-    rc = mdb_cursor_get(cur, &key, &value, MDB_SET_RANGE);
-    for (; rc == MDB_SUCCESS && key_has_prefix(&key, &prefix); rc = mdb_cursor_get(cur, &key, &value, MDB_NEXT)) {
-        struct node_topic_row row;
-        if (value.mv_size != sizeof row) {
-            rc = MDB_CORRUPTED;
-            break;
-        }
-        memcpy(&row, value.mv_data, sizeof row);
-        *last_us = row.archived_last_us > *last_us ? row.archived_last_us : *last_us;
-    }
-    mdb_cursor_close(cur);
-    return rc == MDB_NOTFOUND ? MDB_SUCCESS : rc;
-}
-
-enum bf_code hot_node_archived(struct hot *h, struct bf_slice node, int64_t *last_event_time_us, struct bf_err *err) {
-    uint32_t node_no;
-    MDB_txn *txn;
-    int64_t last_us = NOTHING_ARCHIVED;
-    enum bf_code code = hot_read_begin(h, &txn, err);
-    if (code != BF_OK)
-        return code;
-    int rc = hot_node_find(h, txn, node, &node_no);
-    if (rc == MDB_SUCCESS)
-        rc = latest_archived(h, txn, node_no, &last_us);
-    hot_read_end(h, txn);
-    if (rc != MDB_SUCCESS && rc != MDB_NOTFOUND)
-        return hot_fail(err, rc, "reading a node's topics");
-    *last_event_time_us = last_us;
-    return BF_OK;
-}
-
 /* ---- duplicates ---- */
 
 static enum bf_code list_duplicates(struct hot *h, MDB_txn *txn, uint32_t topic_no, struct bf_slice topic, const struct bf_uuid *id,

@@ -191,7 +191,9 @@ static void tier_reset(struct tier *t) {
  * remembers when it went. Only where the hot store has something: then it has learned all there was to learn. */
 static enum bf_code spares_archive(struct store *s, const struct event_query *q, const struct event_pos *after, const struct event_page *hot,
                                    bool exhausted, bool *spares, struct bf_err *err) {
-    int64_t last_us, from_us = q->from_us;
+    struct hot_node_topic topics[EVENT_TOPICS_MAX];
+    int64_t from_us = q->from_us;
+    size_t count = 0;
     *spares = false;
     if (hot->count == 0)
         return BF_OK;
@@ -203,9 +205,12 @@ static enum bf_code spares_archive(struct store *s, const struct event_query *q,
         from_us = after->primary;
     if (q->descending && !exhausted && hot->events[hot->count - 1].event_time_us > from_us)
         from_us = hot->events[hot->count - 1].event_time_us;
-    if (hot_node_archived(s->hot, q->node, &last_us, err) != BF_OK)
-        return err->code;
-    *spares = last_us < from_us;
+    enum bf_code code = hot_node(s->hot, q->node, topics, EVENT_TOPICS_MAX, &count, err);
+    if (code != BF_OK)
+        return code == BF_NOT_FOUND ? BF_OK : code;
+    *spares = count < EVENT_TOPICS_MAX; /* else there may be more of them */
+    for (size_t i = 0; i < count; i++)
+        *spares = *spares && topics[i].archived_last_us < from_us;
     return BF_OK;
 }
 

@@ -289,7 +289,7 @@ static enum bf_code node_needs_archive(struct world *w, struct bf_slice node, co
     struct hot_node_topic topics[EVENT_TOPICS_MAX];
     size_t count = 0;
     enum bf_code code = hot_node(store_hot(w->s), node, topics, EVENT_TOPICS_MAX, &count, err);
-    *needs = code == BF_NOT_FOUND;
+    *needs = code == BF_NOT_FOUND || count == EVENT_TOPICS_MAX; /* then there may be more topics */
     for (size_t i = 0; code == BF_OK && i < count && !*needs; i++) {
         struct bf_slice topic = bf_slice_str(topics[i].topic);
         const struct event *mine = of_topic(hot, hot_count, topic);

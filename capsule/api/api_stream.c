@@ -12,6 +12,7 @@
 
 #define PIECE_BYTES_MAX ((size_t)192 << 20)
 #define PIECE_BYTES_GOAL ((size_t)2 << 20)
+#define ASIDE_BYTES_MIN ((size_t)64 << 10) /* less is sooner done than handed over */
 #define ROWS_FIRST 128
 #define ROWS_MAX 3000 /* PostgreSQL plans a query for each page */
 
@@ -51,33 +52,36 @@ enum bf_code api_stream_event(struct api_stream *st, const struct event *ev, str
 
 /* ---- the digest ---- */
 
-enum bf_code api_stream_digest(struct api_stream *st, struct bf_err *err) {
-    if (st->buf.len > st->digested &&
-        EVP_DigestUpdate(st->digest, st->buf.data + st->digested, st->buf.len - st->digested) != 1) {
-        return bf_fail(err, BF_BROKEN, 0, "SHA-256 failed");
-    }
+void api_stream_digest(struct api_stream *st) {
+    api_digest_add(st->digest, st->buf.data + st->digested, st->buf.len - st->digested);
     st->digested = st->buf.len;
-    return BF_OK;
 }
 
 void api_stream_skip_digest(struct api_stream *st) {
     st->digested = st->buf.len;
 }
 
-static enum bf_code finish_digest(struct api_stream *st, struct bf_err *err) {
-    unsigned char sum[EVP_MAX_MD_SIZE];
-    unsigned len = 0;
-    if (api_stream_digest(st, err) != BF_OK) {
-        return err->code;
+/* A large piece is digested while it is sent and the next one is made, in the other buffer. */
+static void digest_piece(struct api_stream *st) {
+    if (!st->began || st->buf.len - st->digested < ASIDE_BYTES_MIN) {
+        api_stream_digest(st);
+        return;
     }
-    if (EVP_DigestFinal_ex(st->digest, sum, &len) != 1 || len != 32) {
-        return bf_fail(err, BF_BROKEN, 0, "SHA-256 failed");
+    api_digest_begin(st->digest, st->buf.data + st->digested, st->buf.len - st->digested);
+    st->digested = st->buf.len;
+    st->aside = true;
+}
+
+/* All of the piece is sent. */
+static void next_piece(struct api_stream *st) {
+    if (st->aside) {
+        struct bf_buf busy = st->buf;
+        st->buf = st->spare;
+        st->spare = busy;
+        st->aside = false;
     }
-    strcpy(st->digest_text, "sha256:");
-    for (unsigned i = 0; i < len; i++) {
-        snprintf(st->digest_text + 7 + 2 * i, 3, "%02x", sum[i]);
-    }
-    return BF_OK;
+    bf_buf_clear(&st->buf);
+    st->sent = st->digested = 0;
 }
 
 /* ---- pieces ---- */
@@ -94,7 +98,8 @@ static enum bf_code finish(struct api_stream *st, bool complete, struct bf_err *
     if (st->writer->flush && st->writer->flush(st, err) != BF_OK) {
         return err->code;
     }
-    if (finish_digest(st, err) != BF_OK) {
+    api_stream_digest(st);
+    if (api_digest_finish(st->digest, st->digest_text, err) != BF_OK) {
         return err->code;
     }
     if (st->writer->trailer) {
@@ -113,10 +118,9 @@ static enum bf_code fill(struct api_stream *st, struct bf_err *err) {
         return err->code;
     }
     adapt_rows(st, st->count - before, st->buf.len - start);
-    if (api_stream_digest(st, err) != BF_OK) {
-        return err->code;
-    }
-    if ((exhausted || st->ended_early) && finish(st, true, err) != BF_OK) {
+    if (!exhausted && !st->ended_early) {
+        digest_piece(st);
+    } else if (finish(st, true, err) != BF_OK) {
         return err->code;
     }
     return st->buf.failed ? bf_fail(err, BF_NOMEM, 0, "a piece of the stream is larger than %zu bytes", st->buf.max) : BF_OK;
@@ -130,8 +134,7 @@ static ssize_t stream_read(void *ctx, char *dst, size_t max) {
         if (st->done) {
             return 0;
         }
-        bf_buf_clear(&st->buf);
-        st->sent = st->digested = 0;
+        next_piece(st);
         enum bf_code code = bf_http_stopping(st->http) ? finish(st, false, &err) : fill(st, &err);
         if (code != BF_OK) {
             bf_log_err(BF_LOG_WARN, "stream_cut", &err, "events=%llu", (unsigned long long)st->count);
@@ -167,9 +170,10 @@ static void stream_close(void *ctx) {
     }
     api_read_end(st->api, st->read_id, (int64_t)st->count, st->bytes_sent, st->digest_text,
                  st->done && st->complete && st->sent == st->buf.len);
-    EVP_MD_CTX_free(st->digest);
+    api_digest_free(st->digest); /* before the buffers that it may be reading */
     bf_buf_fini(&st->text);
     bf_buf_fini(&st->buf);
+    bf_buf_fini(&st->spare);
     st->ops->free(st->source);
     free(st);
 }
@@ -183,10 +187,10 @@ static const struct api_writer *const writers[API_FORMATS] = {
 
 static struct api_stream *stream_new(struct api_call *call, const struct api_stream_settings *settings, const struct api_stream_ops *ops,
                                      void *source) {
+    struct bf_err ignored;
+    struct api_digest *digest = NULL;
     struct api_stream *st = calloc(1, sizeof(*st));
-    EVP_MD_CTX *digest = EVP_MD_CTX_new();
-    if (!st || !digest || EVP_DigestInit_ex(digest, EVP_sha256(), NULL) != 1) {
-        EVP_MD_CTX_free(digest);
+    if (!st || api_digest_new(&digest, &ignored) != BF_OK) {
         free(st);
         return NULL;
     }
@@ -202,6 +206,7 @@ static struct api_stream *stream_new(struct api_call *call, const struct api_str
     st->digest = digest;
     st->rows = ROWS_FIRST;
     bf_buf_init(&st->buf, PIECE_BYTES_MAX);
+    bf_buf_init(&st->spare, PIECE_BYTES_MAX);
     bf_buf_init(&st->text, PIECE_BYTES_MAX);
     bf_json_init(&st->json, &st->buf);
     if (settings->resumed && strlen(settings->resumed) < sizeof(st->next)) {

@@ -1,6 +1,7 @@
 /* The state of every node, as a stream: in byte order of node, then topic. A line's cursor names its node and topic. */
 #include "api_stream.h"
 
+#include "bf_errand.h"
 #include "bf_time.h"
 
 #include <stdlib.h>
@@ -9,6 +10,7 @@
 #define NAMES_BYTES_MAX 1024
 
 struct world {
+    struct store *store;
     struct event_query q; /* its strings lie in prefix and topic */
     char prefix[256], topic[BF_TOPIC_MAX + 1];
     uint64_t filter;
@@ -16,13 +18,25 @@ struct world {
     struct bf_buf node;          /* the last node looked at; empty: none yet */
     bool inside;                 /* the rest of that node's topics is still to come */
     char inside_topic[CURSOR_TEXT_MAX];
-    struct event_page page;
+    struct event_page page;      /* being written */
+    struct bf_errand *errand;    /* fetches `next` meanwhile; NULL: not yet */
+    struct world_next {
+        struct event_page page;
+        struct bf_buf last; /* its last node */
+        size_t rows;
+        bool exhausted;
+        enum bf_code code;
+        struct bf_err err;
+    } next;
 };
 
 static void world_free(void *source) {
     struct world *w = source;
+    bf_errand_free(w->errand);
     bf_buf_fini(&w->node);
+    bf_buf_fini(&w->next.last);
     event_page_fini(&w->page);
+    event_page_fini(&w->next.page);
     free(w);
 }
 
@@ -54,30 +68,57 @@ static enum bf_code write_rows(struct world *w, struct api_stream *st, const cha
     return BF_OK;
 }
 
+static struct bf_slice last_node(const struct world *w) {
+    return w->node.len > 0 ? (struct bf_slice){w->node.data, w->node.len} : BF_SLICE_NONE;
+}
+
+static void fetch(void *ctx) {
+    struct world *w = ctx;
+    struct world_next *n = &w->next;
+    event_page_clear(&n->page);
+    bf_buf_clear(&n->last);
+    n->code = store_world(w->store, &w->q, w->as_of_us, last_node(w), n->rows, &n->page, &n->last, &n->exhausted, &n->err);
+}
+
+/* Nodes behind the last are looked up while the last ones are written; where there is no thread for that, later. */
+static void fetch_ahead(struct world *w, struct api_stream *st) {
+    struct bf_err ignored;
+    if (w->errand || bf_errand_new(fetch, w, &w->errand, &ignored) == BF_OK) {
+        w->next.rows = api_stream_rows(st);
+        bf_errand_begin(w->errand);
+    }
+}
+
 static enum bf_code world_more(void *source, struct api_stream *st, bool *exhausted, struct bf_err *err) {
     struct world *w = source;
-    struct store *store = api_stream_api(st)->capsule->store;
-    struct bf_slice node = w->node.len > 0 ? (struct bf_slice){w->node.data, w->node.len} : BF_SLICE_NONE;
-    event_page_clear(&w->page);
     if (w->inside) {
-        if (store_state(store, node, &w->q, w->as_of_us, &w->page, err) != BF_OK) {
+        event_page_clear(&w->page);
+        if (store_state(w->store, last_node(w), &w->q, w->as_of_us, &w->page, err) != BF_OK) {
             return err->code;
         }
         w->inside = false;
         return write_rows(w, st, w->inside_topic, err);
     }
-    struct bf_buf last;
-    bf_buf_init(&last, NAMES_BYTES_MAX);
-    enum bf_code code = store_world(store, &w->q, w->as_of_us, node, api_stream_rows(st), &w->page, &last, exhausted, err);
-    if (code == BF_OK) {
-        code = write_rows(w, st, NULL, err);
+    if (!w->errand || !bf_errand_wait(w->errand)) {
+        w->next.rows = api_stream_rows(st);
+        fetch(w);
     }
-    if (code == BF_OK && last.len > 0) {
+    struct event_page page = w->page;
+    w->page = w->next.page;
+    w->next.page = page;
+    if (w->next.code != BF_OK) {
+        *err = w->next.err;
+        return err->code;
+    }
+    *exhausted = w->next.exhausted;
+    if (w->next.last.len > 0) {
         bf_buf_clear(&w->node);
-        bf_buf_append(&w->node, last.data, last.len);
+        bf_buf_append(&w->node, w->next.last.data, w->next.last.len);
     }
-    bf_buf_fini(&last);
-    return code;
+    if (!*exhausted && api_stream_began(st)) {
+        fetch_ahead(w, st);
+    }
+    return write_rows(w, st, NULL, err);
 }
 
 static const struct api_stream_ops world_ops = {world_more, world_cursor, world_free};
@@ -96,11 +137,12 @@ static bool resume(struct world *w, struct bf_slice text) {
     return true;
 }
 
-static struct world *world_new(const struct event_query *q, uint64_t filter, int64_t as_of_us) {
+static struct world *world_new(struct store *store, const struct event_query *q, uint64_t filter, int64_t as_of_us) {
     struct world *w = calloc(1, sizeof(*w));
     if (!w) {
         return NULL;
     }
+    w->store = store;
     w->q = *q;
     if (q->node_prefix.data) {
         memcpy(w->prefix, q->node_prefix.data, q->node_prefix.len);
@@ -113,7 +155,9 @@ static struct world *world_new(const struct event_query *q, uint64_t filter, int
     w->filter = filter;
     w->as_of_us = as_of_us;
     bf_buf_init(&w->node, NAMES_BYTES_MAX);
+    bf_buf_init(&w->next.last, NAMES_BYTES_MAX);
     event_page_init(&w->page);
+    event_page_init(&w->next.page);
     return w;
 }
 
@@ -147,7 +191,7 @@ void api_get_world(struct bf_http_request *req, void *ctx) {
     if (api_closed_range(&call, q.known_by_us, (const int64_t[]){as_of_us, format}, 2)) {
         return;
     }
-    struct world *w = world_new(&q, filter, as_of_us);
+    struct world *w = world_new(call.capsule->store, &q, filter, as_of_us);
     if (!w) {
         bf_http_problem(req, 503, NULL, "out of memory");
         return;

@@ -14,6 +14,7 @@
 #include "bf_framing.h"
 #include "headers_pack.h"
 
+#include <openssl/evp.h>
 #include <stdlib.h>
 #include <string.h>
 

@@ -5,9 +5,8 @@
 #ifndef API_WRITER_H
 #define API_WRITER_H
 
+#include "api_digest.h"
 #include "api_stream.h"
-
-#include <openssl/evp.h>
 
 struct api_avro_writer;
 
@@ -20,8 +19,10 @@ struct api_stream {
     const struct api_writer *writer;
     struct api_stream_settings settings; /* without its pointers */
     bool resumed, began;
-    EVP_MD_CTX *digest;
+    struct api_digest *digest;
     struct bf_buf buf, text; /* the piece; an event's payload on its way */
+    struct bf_buf spare;     /* the piece before it, while that is digested */
+    bool aside;              /* buf is being digested by a helper: not to be touched */
     struct bf_json json;     /* onto buf */
     struct api_avro_writer *avro;
     size_t sent, digested, rows; /* in buf */
@@ -31,7 +32,7 @@ struct api_stream {
     bool ended_early;  /* by the writer: this format cannot go on */
     bool complete;
     char next[CURSOR_ENCODED_MAX];     /* of the last event that counts; empty: none */
-    char digest_text[8 + 2 * 32 + 1];  /* with the end */
+    char digest_text[API_DIGEST_TEXT_MAX]; /* with the end */
 };
 
 struct api_writer {
@@ -49,7 +50,7 @@ extern const struct api_writer api_writer_csv;                                  
 extern const struct api_writer api_writer_avro;                                    /* api_write_avro.c */
 
 /* The bytes from here to the buffer's end do not count towards the digest; those before do. */
-BF_MUST_CHECK enum bf_code api_stream_digest(struct api_stream *st, struct bf_err *err);
+void api_stream_digest(struct api_stream *st);
 void api_stream_skip_digest(struct api_stream *st);
 
 #endif

@@ -135,6 +135,16 @@ BF_MUST_CHECK enum bf_code hot_id_newest(struct hot *h, struct bf_slice topic, c
 BF_MUST_CHECK enum bf_code hot_state(struct hot *h, struct bf_slice node, const struct event_query *q, int64_t as_of_us,
                                      struct event_page *page, int64_t *hot_from_us, struct bf_err *err);
 
+/* The world: the same for every node with this prefix, in byte order from `after` (exclusive; absent: from the start), at most `limit` nodes. Names are
+ * copied to `names` separated by NUL; nodes[i].end is where node i's rows end, counted from the page's first new one. */
+struct hot_world_node {
+    size_t end;
+    bool needs_archive; /* something of it that is in the archive only is later than what is here */
+};
+BF_MUST_CHECK enum bf_code hot_world(struct hot *h, const struct event_query *q, int64_t as_of_us, struct bf_slice after, size_t limit,
+                                     struct bf_buf *names, struct hot_world_node *nodes, size_t *count, struct event_page *page,
+                                     int64_t *hot_from_us, struct bf_err *err);
+
 /* Nodes: names in byte order from `after` (exclusive; absent: from the start) with this prefix. Names are copied to `names` separated by NUL. */
 BF_MUST_CHECK enum bf_code hot_nodes(struct hot *h, struct bf_slice prefix, struct bf_slice after, size_t limit, struct bf_buf *names,
                                      size_t *count, struct bf_err *err);

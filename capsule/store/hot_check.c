@@ -177,6 +177,8 @@ static enum bf_code check_id(struct check *c, const MDB_val *key, const MDB_val 
     memcpy(&row, value->mv_data, sizeof row);
     if (row.recorded_at_us >= c->hot_from_us && hot_log_get(c->h, c->txn, row.recorded_at_us, &record) != MDB_SUCCESS)
         return FAIL(c, "an id names the record at %lld, which is not there", (long long)row.recorded_at_us);
+    if (bf_get_be32((const char *)key->mv_data + 20) > 1 && !c->h->topics[bf_get_be32(key->mv_data)]->revised)
+        return FAIL(c, "a topic does not know of its later revisions");
     struct bf_uuid id;
     memcpy(&id, (const char *)key->mv_data + 4, sizeof id);
     return id_ascends(&id) || is_mapped(c, bf_get_be32(key->mv_data), &id, 0) ? BF_OK : FAIL(c, "a later revision's id, recorded at %lld, is not in the map of ids",
@@ -226,7 +228,8 @@ static enum bf_code check_node_topic(struct check *c, const MDB_val *key, const 
     bool inside = true;
     for (; rc == MDB_SUCCESS && !s.done; rc = source_next(&s), events++) {
         int64_t t = key_time_back(s.event_time_key);
-        inside = inside && t >= row.first_event_time_us && t <= row.last_event_time_us;
+        inside = inside && t >= row.first_event_time_us &&
+                 (t < row.last_event_time_us || (t == row.last_event_time_us && s.recorded_at_us <= row.last_recorded_at_us));
     }
     source_close(&s);
     if (rc != MDB_SUCCESS)

@@ -126,6 +126,8 @@ int ids_put(struct hot *h, MDB_txn *txn, struct id_seek *s, const struct id_know
     bool mapped = !id_ascends(&s->id);
     if (known->revision == 1 && mapped)
         return point_at(h, s, known->recorded_at_us);
+    if (known->revision > 1)
+        hot_topic_revised(h, s->topic_no);
     struct hot_key key = key_id(s->topic_no, &s->id, known->revision);
     struct id_row row = {.recorded_at_us = known->recorded_at_us};
     memcpy(row.content_hash, known->content_hash, sizeof row.content_hash);

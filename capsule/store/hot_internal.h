@@ -64,8 +64,11 @@ struct node_topic_row {
     uint64_t events;
     int64_t first_event_time_us, last_event_time_us;
     int64_t archived_last_us; /* no event of it that is in the archive only is later; NOTHING_ARCHIVED */
+    int64_t last_recorded_at_us; /* of the last by (event time, recorded_at), which may have been evicted, refused or forgotten since */
 };
 #define NOTHING_ARCHIVED INT64_MIN
+/* Count so many more events; the last of them by (event time, recorded_at) is named. !found: there is no row yet. */
+void node_topic_count(struct node_topic_row *row, bool found, size_t events, int64_t first_us, int64_t last_us, int64_t last_recorded_at_us);
 struct partition_row {
     int64_t epoch, next_offset, first_offset; /* offsets -1: not known yet */
     int64_t newest_event_time_us, newest_kafka_time_us;
@@ -94,7 +97,8 @@ struct commit_interval {
 
 struct hot_topic {
     uint32_t no;
-    bool persisted; /* writer only */
+    bool persisted, revised_persisted; /* writer only */
+    atomic_bool revised;               /* some id has a second revision; published before the commit that makes it so */
     size_t len;
     char name[250];
 };
@@ -130,6 +134,7 @@ struct hot {
     struct node_cache *nodes;
     uint32_t next_node_no;
     int64_t last_us;
+    bool revised_unsaved; /* some topic's `revised` is not persisted yet */
     /* under pool_lock: reset read transactions, ready to be renewed */
     pthread_mutex_t pool_lock;
     MDB_txn **idle;
@@ -249,7 +254,8 @@ int hot_log_get(struct hot *h, MDB_txn *txn, int64_t recorded_at_us, struct bf_s
 bool hot_topic_find(const struct hot *h, struct bf_slice name, uint32_t *no); /* any thread */
 struct bf_slice hot_topic_name(const struct hot *h, uint32_t no);             /* data NULL: no such number */
 BF_MUST_CHECK enum bf_code hot_topic_intern(struct hot *h, struct bf_slice name, uint32_t *no, struct bf_err *err); /* writer */
-int hot_topics_persist(struct hot *h, MDB_txn *txn);    /* all that are new, before the commit */
+void hot_topic_revised(struct hot *h, uint32_t no);     /* writer: a revision after the first is being written */
+int hot_topics_persist(struct hot *h, MDB_txn *txn);    /* what is new of them, before the commit */
 void hot_topics_persisted(struct hot *h);               /* after it */
 int hot_topics_load(struct hot *h, MDB_txn *txn);
 struct node_cache *node_cache_new(void);
@@ -393,6 +399,19 @@ int source_open(struct source *s, MDB_txn *txn, MDB_dbi db, const struct hot_key
                 bool descending);
 int source_next(struct source *s);
 void source_close(struct source *s);
+/* The same with a cursor of the caller's, who closes it in place of source_close(). */
+int source_open_at(struct source *s, MDB_cursor *cur, const struct hot_key *prefix, bool timed, const struct source_range *range, bool descending);
+
+/* The nodes with a prefix, in byte order, from `after` on (exclusive; both may be absent); `name` is LMDB's. */
+struct node_walk {
+    MDB_cursor *cur;
+    struct bf_slice prefix, name;
+    uint32_t no;
+    bool done;
+};
+int node_walk_open(struct node_walk *w, struct hot *h, MDB_txn *txn, struct bf_slice prefix, struct bf_slice after);
+int node_walk_next(struct node_walk *w);
+void node_walk_close(struct node_walk *w);
 
 /* Which topics a query means, by number. */
 struct topic_filter {

@@ -12,15 +12,9 @@ static int learn_node(struct hot *h, MDB_txn *txn, uint32_t topic_no, const stru
         return rc;
     struct hot_key key = key_pair(node_no, topic_no);
     rc = hot_get(txn, h->db[DB_NODE_TOPICS], &key, &row, sizeof row);
-    if (rc == MDB_NOTFOUND) {
-        row = (struct node_topic_row){0, t, t, NOTHING_ARCHIVED};
-        rc = MDB_SUCCESS;
-    }
-    if (rc != MDB_SUCCESS)
+    if (rc != MDB_SUCCESS && rc != MDB_NOTFOUND)
         return rc;
-    row.events++;
-    row.first_event_time_us = t < row.first_event_time_us ? t : row.first_event_time_us;
-    row.last_event_time_us = t > row.last_event_time_us ? t : row.last_event_time_us;
+    node_topic_count(&row, rc == MDB_SUCCESS, 1, t, t, known->recorded_at_us);
     row.archived_last_us = t > row.archived_last_us ? t : row.archived_last_us;
     return hot_put(txn, h->db[DB_NODE_TOPICS], &key, &row, sizeof row);
 }

@@ -55,8 +55,32 @@ enum bf_code hot_topic_intern(struct hot *h, struct bf_slice name, uint32_t *no,
     return BF_OK;
 }
 
-int hot_topics_persist(struct hot *h, MDB_txn *txn) {
+static struct hot_key revised_key(uint32_t no) {
+    struct hot_key key = {.len = 0};
+    key_raw(&key, "revised", 7);
+    key_u32(&key, no);
+    return key;
+}
+
+void hot_topic_revised(struct hot *h, uint32_t no) {
+    if (!atomic_load_explicit(&h->topics[no]->revised, memory_order_relaxed)) {
+        atomic_store(&h->topics[no]->revised, true);
+        h->revised_unsaved = true;
+    }
+}
+
+static int persist_revised(struct hot *h, MDB_txn *txn) {
     int rc = MDB_SUCCESS;
+    for (uint32_t i = 0; i < atomic_load(&h->topic_count) && rc == MDB_SUCCESS; i++) {
+        struct hot_key key = revised_key(i);
+        if (h->topics[i]->revised && !h->topics[i]->revised_persisted)
+            rc = hot_put(txn, h->db[DB_META], &key, NULL, 0);
+    }
+    return rc;
+}
+
+int hot_topics_persist(struct hot *h, MDB_txn *txn) {
+    int rc = h->revised_unsaved ? persist_revised(h, txn) : MDB_SUCCESS;
     uint32_t count = atomic_load(&h->topic_count);
     for (uint32_t i = count; i > 0 && !h->topics[i - 1]->persisted && rc == MDB_SUCCESS; i--) {
         struct hot_key key = {.len = 0};
@@ -69,6 +93,9 @@ int hot_topics_persist(struct hot *h, MDB_txn *txn) {
 void hot_topics_persisted(struct hot *h) {
     for (uint32_t i = atomic_load(&h->topic_count); i > 0 && !h->topics[i - 1]->persisted; i--)
         h->topics[i - 1]->persisted = true;
+    for (uint32_t i = 0; h->revised_unsaved && i < atomic_load(&h->topic_count); i++)
+        h->topics[i]->revised_persisted = h->topics[i]->revised;
+    h->revised_unsaved = false;
 }
 
 int hot_topics_load(struct hot *h, MDB_txn *txn) {
@@ -88,9 +115,14 @@ int hot_topics_load(struct hot *h, MDB_txn *txn) {
             rc = ENOMEM;
             break;
         }
+        struct hot_key revised = revised_key(count);
+        rc = hot_get(txn, h->db[DB_META], &revised, NULL, 0);
         t->persisted = true;
+        t->revised = t->revised_persisted = rc == MDB_SUCCESS;
         h->topics[count] = t;
         atomic_store(&h->topic_count, ++count);
+        if (rc != MDB_SUCCESS && rc != MDB_NOTFOUND)
+            break;
     }
     mdb_cursor_close(cur);
     return rc == MDB_NOTFOUND ? MDB_SUCCESS : rc;

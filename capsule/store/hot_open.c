@@ -16,7 +16,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define FORMAT_VERSION 3 /* 2: events carry their content's hash; 3: first revisions are found through the map of ids */
+#define FORMAT_VERSION 4 /* 2: events carry their content's hash; 3: the map of ids; 4: where a node's last event lies, and which topics have revisions */
 #define READERS_MAX 1024
 #define MAP_BYTES_LEAST ((int64_t)1 << 20)
 #define PATH_BYTES 4096

@@ -85,11 +85,26 @@ enum bf_code hot_id_is_hot(struct hot *h, const struct event_query *q, bool *all
 
 /* ---- nodes ---- */
 
-static int list_names(struct hot *h, MDB_txn *txn, struct bf_slice prefix, struct bf_slice after, size_t limit, struct bf_buf *names,
-                      size_t *count) {
-    MDB_cursor *cur;
+static int walk_settle(struct node_walk *w, int rc, const MDB_val *key, const MDB_val *value) {
+    w->done = true;
+    if (rc != MDB_SUCCESS)
+        return rc == MDB_NOTFOUND ? MDB_SUCCESS : rc;
+    if (key->mv_size < w->prefix.len || (w->prefix.len > 0 && memcmp(key->mv_data, w->prefix.data, w->prefix.len) != 0))
+        return MDB_SUCCESS;
+    if (value->mv_size != sizeof w->no)
+        return MDB_CORRUPTED;
+    memcpy(&w->no, value->mv_data, sizeof w->no);
+    w->name = (struct bf_slice){key->mv_data, key->mv_size};
+    w->done = false;
+    return MDB_SUCCESS;
+}
+
+int node_walk_open(struct node_walk *w, struct hot *h, MDB_txn *txn, struct bf_slice prefix, struct bf_slice after) {
     MDB_val key, value;
-    int rc = mdb_cursor_open(txn, h->db[DB_NODES], &cur);
+    *w = (struct node_walk){.prefix = prefix, .done = true};
+    if (prefix.len > HOT_NODE_MAX || after.len > HOT_KEY_BYTES_MAX)
+        return MDB_SUCCESS;
+    int rc = mdb_cursor_open(txn, h->db[DB_NODES], &w->cur);
     if (rc != MDB_SUCCESS)
         return rc;
     size_t common = prefix.len < after.len ? prefix.len : after.len;
@@ -97,20 +112,34 @@ static int list_names(struct hot *h, MDB_txn *txn, struct bf_slice prefix, struc
                        (prefix.len > after.len && memcmp(prefix.data, after.data, common) == 0);
     struct bf_slice start = from_prefix ? prefix : after;
     key = (MDB_val){start.len, (void *)(uintptr_t)start.data};
-    rc = mdb_cursor_get(cur, &key, &value, start.len > 0 ? MDB_SET_RANGE : MDB_FIRST);
+    rc = mdb_cursor_get(w->cur, &key, &value, start.len > 0 ? MDB_SET_RANGE : MDB_FIRST);
     if (rc == MDB_SUCCESS && after.len > 0 && key.mv_size == after.len && memcmp(key.mv_data, after.data, after.len) == 0)
-        rc = mdb_cursor_get(cur, &key, &value, MDB_NEXT);
-    for (*count = 0; rc == MDB_SUCCESS && *count < limit; rc = mdb_cursor_get(cur, &key, &value, MDB_NEXT)) {
-        if (key.mv_size < prefix.len || (prefix.len > 0 && memcmp(key.mv_data, prefix.data, prefix.len) != 0))
-            break;
-        bf_buf_append(names, key.mv_data, key.mv_size);
+        rc = mdb_cursor_get(w->cur, &key, &value, MDB_NEXT);
+    return walk_settle(w, rc, &key, &value);
+}
+
+int node_walk_next(struct node_walk *w) {
+    MDB_val key, value;
+    int rc = mdb_cursor_get(w->cur, &key, &value, MDB_NEXT);
+    return walk_settle(w, rc, &key, &value);
+}
+
+void node_walk_close(struct node_walk *w) {
+    if (w->cur != NULL)
+        mdb_cursor_close(w->cur);
+    w->cur = NULL;
+}
+
+static int list_names(struct hot *h, MDB_txn *txn, struct bf_slice prefix, struct bf_slice after, size_t limit, struct bf_buf *names,
+                      size_t *count) {
+    struct node_walk w;
+    int rc = node_walk_open(&w, h, txn, prefix, after);
+    for (; rc == MDB_SUCCESS && !w.done && *count < limit; rc = node_walk_next(&w), ++*count) {
+        bf_buf_append(names, w.name.data, w.name.len);
         bf_buf_putc(names, '\0');
-        ++*count;
     }
-    mdb_cursor_close(cur);
-    if (names->failed)
-        return ENOMEM;
-    return rc == MDB_NOTFOUND ? MDB_SUCCESS : rc;
+    node_walk_close(&w);
+    return rc == MDB_SUCCESS && names->failed ? ENOMEM : rc;
 }
 
 enum bf_code hot_nodes(struct hot *h, struct bf_slice prefix, struct bf_slice after, size_t limit, struct bf_buf *names, size_t *count,
@@ -118,8 +147,6 @@ enum bf_code hot_nodes(struct hot *h, struct bf_slice prefix, struct bf_slice af
     MDB_txn *txn;
     *count = 0;
     bf_buf_clear(names);
-    if (prefix.len > HOT_NODE_MAX || after.len > HOT_KEY_BYTES_MAX)
-        return BF_OK;
     enum bf_code code = hot_read_begin(h, &txn, err);
     if (code != BF_OK)
         return code;

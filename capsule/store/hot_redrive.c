@@ -73,13 +73,9 @@ static int put_node(struct redrive *r) {
     if ((rc = hot_put(r->txn, r->h->db[DB_BY_NODE], &by_node, NULL, 0)) != MDB_SUCCESS)
         return rc;
     rc = hot_get(r->txn, r->h->db[DB_NODE_TOPICS], &of, &row, sizeof row);
-    if (rc == MDB_NOTFOUND)
-        row = (struct node_topic_row){0, t, t, NOTHING_ARCHIVED};
-    else if (rc != MDB_SUCCESS)
+    if (rc != MDB_SUCCESS && rc != MDB_NOTFOUND)
         return rc;
-    row.events++;
-    row.first_event_time_us = t < row.first_event_time_us ? t : row.first_event_time_us;
-    row.last_event_time_us = t > row.last_event_time_us ? t : row.last_event_time_us;
+    node_topic_count(&row, rc == MDB_SUCCESS, 1, t, t, r->at_us);
     return hot_put(r->txn, r->h->db[DB_NODE_TOPICS], &of, &row, sizeof row);
 }
 

@@ -53,9 +53,8 @@ static int seek_down(struct source *s, MDB_val *key, MDB_val *value) {
     return rc;
 }
 
-int source_open(struct source *s, MDB_txn *txn, MDB_dbi db, const struct hot_key *prefix, bool timed, const struct source_range *range,
-                bool descending) {
-    memset(s, 0, sizeof *s);
+int source_open_at(struct source *s, MDB_cursor *cur, const struct hot_key *prefix, bool timed, const struct source_range *range, bool descending) {
+    s->cur = cur;
     s->prefix = *prefix;
     s->timed = timed;
     s->descending = descending;
@@ -65,12 +64,17 @@ int source_open(struct source *s, MDB_txn *txn, MDB_dbi db, const struct hot_key
         return MDB_SUCCESS;
     s->low = bound(prefix, timed, range->event_from_us, timed ? 0 : recorded_from);
     s->high = bound(prefix, timed, range->event_through_us, timed ? INT64_MAX : range->recorded_through_us);
-    int rc = mdb_cursor_open(txn, db, &s->cur);
-    if (rc != MDB_SUCCESS)
-        return rc;
     MDB_val key, value;
-    rc = descending ? seek_down(s, &key, &value) : seek_up(s, &key, &value);
+    int rc = descending ? seek_down(s, &key, &value) : seek_up(s, &key, &value);
     return settle(s, rc, &key, &value);
+}
+
+int source_open(struct source *s, MDB_txn *txn, MDB_dbi db, const struct hot_key *prefix, bool timed, const struct source_range *range,
+                bool descending) {
+    MDB_cursor *cur;
+    s->cur = NULL;
+    int rc = mdb_cursor_open(txn, db, &cur);
+    return rc == MDB_SUCCESS ? source_open_at(s, cur, prefix, timed, range, descending) : rc;
 }
 
 int source_next(struct source *s) {
@@ -127,6 +131,9 @@ enum bf_code hot_event_of_record(struct hot *h, int64_t recorded_at_us, struct b
 
 int hot_is_replaced(struct hot *h, MDB_txn *txn, uint32_t topic_no, const struct event *ev, int64_t known_by_us, bool *replaced) {
     struct id_row row;
+    *replaced = false;
+    if (!atomic_load(&h->topics[topic_no]->revised))
+        return MDB_SUCCESS;
     struct hot_key key = key_id(topic_no, &ev->id, ev->revision + 1);
     int rc = hot_get(txn, h->db[DB_IDS], &key, &row, sizeof row);
     *replaced = rc == MDB_SUCCESS && row.recorded_at_us <= known_by_us;

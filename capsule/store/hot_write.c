@@ -112,6 +112,8 @@ static int dedupe_in_tree(struct commit *c) {
             rc = newest_in_tree(&w, item->topic_no, &item->id, &newest);
         if (rc != MDB_SUCCESS || !judge(item, &newest))
             continue;
+        if (item->revision > 1)
+            hot_topic_revised(c->h, item->topic_no);
         struct hot_key key = key_id(item->topic_no, &item->id, item->revision);
         struct id_row row = {.recorded_at_us = item->recorded_at_us};
         memcpy(row.content_hash, item->content_hash, sizeof row.content_hash);
@@ -177,21 +179,26 @@ static int keys_by_node(struct commit *c, size_t *count) {
     return rc;
 }
 
+void node_topic_count(struct node_topic_row *row, bool found, size_t events, int64_t first_us, int64_t last_us, int64_t last_recorded_at_us) {
+    if (!found)
+        *row = (struct node_topic_row){0, first_us, INT64_MIN, NOTHING_ARCHIVED, 0};
+    row->events += events;
+    row->first_event_time_us = first_us < row->first_event_time_us ? first_us : row->first_event_time_us;
+    if (last_us > row->last_event_time_us || (last_us == row->last_event_time_us && last_recorded_at_us > row->last_recorded_at_us)) {
+        row->last_event_time_us = last_us;
+        row->last_recorded_at_us = last_recorded_at_us;
+    }
+}
+
 /* The keys of one node and topic: their times ascend. */
 static int count_node_topic(struct commit *c, const struct sort_key *keys, size_t n) {
     struct node_topic_row row;
     struct hot_key key = key_pair((uint32_t)(keys[0].w[0] >> 32), (uint32_t)keys[0].w[0]);
     int64_t first = key_time_back(keys[0].w[1]), last = key_time_back(keys[n - 1].w[1]);
     int rc = hot_get(c->txn, c->h->db[DB_NODE_TOPICS], &key, &row, sizeof row);
-    if (rc == MDB_NOTFOUND) {
-        row = (struct node_topic_row){0, first, last, NOTHING_ARCHIVED};
-        rc = MDB_SUCCESS;
-    }
-    if (rc != MDB_SUCCESS)
+    if (rc != MDB_SUCCESS && rc != MDB_NOTFOUND)
         return rc;
-    row.events += n;
-    row.first_event_time_us = first < row.first_event_time_us ? first : row.first_event_time_us;
-    row.last_event_time_us = last > row.last_event_time_us ? last : row.last_event_time_us;
+    node_topic_count(&row, rc == MDB_SUCCESS, n, first, last, (int64_t)keys[n - 1].w[2]);
     return hot_put(c->txn, c->h->db[DB_NODE_TOPICS], &key, &row, sizeof row);
 }
 

@@ -180,27 +180,11 @@ enum bf_code store_state(struct store *s, struct bf_slice node, const struct eve
 struct world {
     struct store *s;
     const struct event_query *q;
-    int64_t as_of_us, hot_from_us; /* the highest hot_from of all reads */
-    struct bf_buf names;           /* NUL-separated */
+    int64_t as_of_us, hot_from_us;
+    struct bf_buf names; /* NUL-separated */
     size_t count;
-    size_t *ends; /* of node i's rows, counted from the page's start */
+    struct hot_world_node *nodes;
 };
-
-static enum bf_code world_hot(struct world *w, struct event_page *page, struct bf_err *err) {
-    size_t start = page->count;
-    const char *name = w->names.data;
-    for (size_t i = 0; i < w->count; i++, name += strlen(name) + 1) {
-        int64_t hot_from_us = 0;
-        size_t first = page->count;
-        if (hot_state(store_hot(w->s), bf_slice_str(name), w->q, w->as_of_us, page, &hot_from_us, err) != BF_OK) {
-            return err->code;
-        }
-        sort_topics(page, first);
-        w->ends[i] = page->count - start;
-        w->hot_from_us = hot_from_us > w->hot_from_us ? hot_from_us : w->hot_from_us;
-    }
-    return BF_OK;
-}
 
 /* The archive's row for (node, topic) against the hot one: the later counts; a replaced one is asked for again. */
 static enum bf_code world_cold_row(struct world *w, struct bf_slice node, const struct event *cold, const struct event *hot,
@@ -266,8 +250,8 @@ static enum bf_code world_merge(struct world *w, struct bf_slice after_node, str
         while (at < cold.count && bf_slice_eq(cold.events[at].node_id, node)) {
             at++;
         }
-        code = world_node(w, node, cold.events + from, at - from, hot + first, w->ends[i] - first, page, err);
-        first = w->ends[i];
+        code = world_node(w, node, cold.events + from, at - from, hot + first, w->nodes[i].end - first, page, err);
+        first = w->nodes[i].end;
     }
     free(hot);
     event_page_fini(&cold);
@@ -283,66 +267,36 @@ static void remember_last(const struct world *w, struct bf_buf *last_node) {
     bf_buf_puts(last_node, name);
 }
 
-/* Can the archive have a later state of this node than the hot store found? */
-static enum bf_code node_needs_archive(struct world *w, struct bf_slice node, const struct event *hot, size_t hot_count, bool *needs,
-                                       struct bf_err *err) {
-    struct hot_node_topic topics[EVENT_TOPICS_MAX];
-    size_t count = 0;
-    enum bf_code code = hot_node(store_hot(w->s), node, topics, EVENT_TOPICS_MAX, &count, err);
-    *needs = code == BF_NOT_FOUND || count == EVENT_TOPICS_MAX; /* then there may be more topics */
-    for (size_t i = 0; code == BF_OK && i < count && !*needs; i++) {
-        struct bf_slice topic = bf_slice_str(topics[i].topic);
-        const struct event *mine = of_topic(hot, hot_count, topic);
-        *needs = topics[i].archived_last_us != INT64_MIN && topic_wanted(w->q, topic) &&
-                 (mine == NULL || mine->event_time_us < topics[i].archived_last_us);
-    }
-    return code == BF_NOT_FOUND ? BF_OK : code;
-}
-
-/* start: where the page's hot rows begin. */
-static enum bf_code mark_needy(struct world *w, const struct event_page *page, size_t start, bool *needy, size_t *count, struct bf_err *err) {
-    enum bf_code code = BF_OK;
-    const char *name = w->names.data;
-    *count = 0;
-    for (size_t i = 0, first = 0; code == BF_OK && i < w->count; i++, name += strlen(name) + 1) {
-        code = node_needs_archive(w, bf_slice_str(name), page->events + start + first, w->ends[i] - first, &needy[i], err);
-        *count += code == BF_OK && needy[i];
-        first = w->ends[i];
-    }
-    return code;
-}
-
 /* The archive is asked about few nodes, one by one. */
-static enum bf_code world_few(struct world *w, const bool *needy, struct event_page *page, size_t start, struct bf_err *err) {
+static enum bf_code world_few(struct world *w, struct event_page *page, size_t start, struct bf_err *err) {
     size_t hot_count = 0, first = 0;
     struct event *hot = NULL;
     const char *name = w->names.data;
     enum bf_code code = lift_rows(page, start, &hot, &hot_count, err);
     for (size_t i = 0; code == BF_OK && i < w->count; i++, name += strlen(name) + 1) {
+        const struct hot_world_node *n = &w->nodes[i];
         size_t from = page->count;
-        if (needy[i]) {
-            code = merge_node(w->s, bf_slice_str(name), w->q, w->as_of_us, w->hot_from_us, hot + first, w->ends[i] - first, page, err);
+        if (n->needs_archive) {
+            code = merge_node(w->s, bf_slice_str(name), w->q, w->as_of_us, w->hot_from_us, hot + first, n->end - first, page, err);
             sort_topics(page, from);
         }
-        for (size_t k = first; code == BF_OK && !needy[i] && k < w->ends[i]; k++) {
+        for (size_t k = first; code == BF_OK && !n->needs_archive && k < n->end; k++) {
             code = event_page_add(page, &hot[k], err);
         }
-        first = w->ends[i];
+        first = n->end;
     }
     free(hot);
     return code;
 }
 
 static enum bf_code world_below(struct world *w, struct bf_slice after_node, struct event_page *page, size_t start, struct bf_err *err) {
-    size_t count = 0;
-    bool *needy = calloc(w->count, sizeof(*needy));
-    enum bf_code code = needy ? mark_needy(w, page, start, needy, &count, err)
-                              : bf_fail(err, BF_NOMEM, 0, "no memory for %zu nodes", w->count);
-    if (code == BF_OK && count > 0) {
-        code = count <= w->count / FEW_NODES ? world_few(w, needy, page, start, err) : world_merge(w, after_node, page, start, err);
+    size_t needy = 0;
+    for (size_t i = 0; i < w->count; i++) {
+        needy += w->nodes[i].needs_archive;
     }
-    free(needy);
-    return code;
+    return needy == 0                         ? BF_OK
+           : needy <= w->count / FEW_NODES ? world_few(w, page, start, err)
+                                           : world_merge(w, after_node, page, start, err);
 }
 
 enum bf_code store_world(struct store *s, const struct event_query *q, int64_t as_of_us, struct bf_slice after_node, size_t limit_nodes,
@@ -350,13 +304,10 @@ enum bf_code store_world(struct store *s, const struct event_query *q, int64_t a
     struct world w = {.s = s, .q = q, .as_of_us = as_of_us};
     size_t start = page->count;
     bf_buf_init(&w.names, limit_nodes * 256 + 256);
-    w.ends = calloc(limit_nodes + 1, sizeof(*w.ends));
-    enum bf_code code = w.ends ? BF_OK : bf_fail(err, BF_NOMEM, 0, "no memory for %zu nodes", limit_nodes);
+    w.nodes = calloc(limit_nodes + 1, sizeof(*w.nodes));
+    enum bf_code code = w.nodes ? BF_OK : bf_fail(err, BF_NOMEM, 0, "no memory for %zu nodes", limit_nodes);
     if (code == BF_OK) {
-        code = hot_nodes(store_hot(s), q->node_prefix, after_node, limit_nodes, &w.names, &w.count, err);
-    }
-    if (code == BF_OK) {
-        code = world_hot(&w, page, err);
+        code = hot_world(store_hot(s), q, as_of_us, after_node, limit_nodes, &w.names, w.nodes, &w.count, page, &w.hot_from_us, err);
     }
     if (code == BF_OK && w.count > 0 && store_reaches_archive(q, w.hot_from_us)) {
         code = world_below(&w, after_node, page, start, err);
@@ -367,7 +318,7 @@ enum bf_code store_world(struct store *s, const struct event_query *q, int64_t a
     if (code == BF_OK) {
         *exhausted = w.count < limit_nodes;
     }
-    free(w.ends);
+    free(w.nodes);
     bf_buf_fini(&w.names);
     return code;
 }

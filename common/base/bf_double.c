@@ -7,6 +7,8 @@
  * its own for every double. */
 #include "bf_json.h"
 
+#include "bf_digits.h"
+
 #include <float.h>
 #include <math.h>
 #include <stdio.h>
@@ -15,49 +17,48 @@
 
 #define EXACT_MAX 1e15 /* 15 digits: every integer below is a double, and every such decimal reads back as itself */
 
-static size_t put_digits(char *dst, uint64_t n) {
-    char tmp[20];
-    size_t len = 0;
-    do {
-        tmp[len++] = (char)('0' + n % 10);
-        n /= 10;
-    } while (n != 0);
-    for (size_t i = 0; i < len; i++) {
-        dst[i] = tmp[len - 1 - i];
-    }
-    return len;
+/* whole.fraction, the latter `decimals` digits, at most nine. */
+static size_t put_decimal(char *dst, uint64_t whole, uint32_t fraction, unsigned decimals) {
+    size_t len = bf_digits_put(dst, whole);
+    memcpy(dst + len, ".000000000", 10);
+    unsigned count = bf_digits_count(fraction);
+    bf_digits_put(dst + len + 1 + decimals - count, fraction);
+    return len + 1 + decimals;
 }
 
-/* n with `decimals` digits behind the point, at least one digit on each side. */
-static size_t put_decimal(char *dst, uint64_t n, unsigned decimals) {
-    static const uint64_t pow10[] = {1, 10, 100, 1000, 10000, 100000, 1000000, 10000000, 100000000, 1000000000};
-    size_t len = put_digits(dst, n / pow10[decimals]);
-    dst[len++] = '.';
-    if (decimals == 0) {
-        dst[len++] = '0';
-        return len;
+/* To the nearest integer, ties to even, below 2^51 (rint() would be a call on the oldest machines we build for). */
+static double nearest(double v) {
+    const double magic = 0x1.8p52;
+    return (v + magic) - magic;
+}
+
+/* Scaled by as much as leaves it exact, the decimal is an integer; zeros at its end are taken off again. 0: it has more digits. Inline, so that the
+ * divisors are constants. */
+static inline __attribute__((always_inline)) size_t scaled_decimal(char *dst, double abs, const double scale, const uint32_t divisor,
+                                                                   unsigned decimals) {
+    double n = nearest(abs * scale);
+    if (n / scale != abs) {
+        return 0;
     }
-    uint64_t rest = n % pow10[decimals];
-    for (unsigned i = decimals; i > 0; i--) {
-        dst[len + i - 1] = (char)('0' + rest % 10);
-        rest /= 10;
+    uint64_t whole = (uint64_t)(int64_t)n / divisor; /* by way of the signed type: one instruction */
+    uint32_t fraction = (uint32_t)((uint64_t)(int64_t)n % divisor);
+    if (fraction == 0) {
+        return put_decimal(dst, whole, 0, 1);
     }
-    return len + decimals;
+    for (; fraction % 1000 == 0; decimals -= 3) {
+        fraction /= 1000;
+    }
+    for (; fraction % 10 == 0; decimals--) {
+        fraction /= 10;
+    }
+    return put_decimal(dst, whole, fraction, decimals);
 }
 
 static size_t short_decimal(char *dst, double abs) {
-    static const double pow10[] = {1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9};
-    for (unsigned k = 0; k < sizeof pow10 / sizeof pow10[0]; k++) {
-        double scaled = abs * pow10[k];
-        if (scaled >= EXACT_MAX) {
-            return 0;
-        }
-        double n = rint(scaled);
-        if (n / pow10[k] == abs) {
-            return put_decimal(dst, (uint64_t)n, k);
-        }
-    }
-    return 0;
+    return abs < 1e6    ? scaled_decimal(dst, abs, 1e9, 1000000000, 9)
+           : abs < 1e9  ? scaled_decimal(dst, abs, 1e6, 1000000, 6)
+           : abs < 1e12 ? scaled_decimal(dst, abs, 1e3, 1000, 3)
+                        : scaled_decimal(dst, abs, 1, 1, 0);
 }
 
 /* ---- 15 to 17 digits by fixed point ---- */
@@ -190,7 +191,7 @@ static size_t put_general(char *dst, const char *digits, size_t count, int expon
         if (e < 10) {
             dst[len++] = '0';
         }
-        return len + put_digits(dst + len, e);
+        return len + bf_digits_put(dst + len, e);
     }
     if (exponent < 0) {
         memcpy(dst, "0.000", (size_t)(1 - exponent));
@@ -235,7 +236,7 @@ static size_t by_fixed_point(char *dst, double abs) {
     while (n % 10 == 0) {
         n /= 10;
     }
-    return put_general(dst, digits, put_digits(digits, n), s.decimal_exponent, precision);
+    return put_general(dst, digits, bf_digits_put(digits, n), s.decimal_exponent, precision);
 }
 
 static size_t by_printf(char *dst, double abs) {
@@ -264,7 +265,7 @@ static size_t by_printf(char *dst, double abs) {
     return (size_t)len;
 }
 
-size_t bf_double_format(char *dst, double v) {
+size_t bf_double_format(char dst[BF_DOUBLE_TEXT_MAX], double v) {
     bf_assert(isfinite(v));
     size_t sign = signbit(v) ? 1 : 0;
     dst[0] = '-';

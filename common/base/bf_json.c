@@ -1,6 +1,7 @@
 /* The writer: every call appends to the buffer at once; the only state is how deep we are and whether a comma is due. */
 #include "bf_json.h"
 
+#include "bf_digits.h"
 #include "bf_time.h"
 
 #include <math.h>
@@ -10,20 +11,37 @@ void bf_json_init(struct bf_json *j, struct bf_buf *out) {
     *j = (struct bf_json){.out = out};
 }
 
-/* Before each value: the comma, unless we stand behind a key, at a container's start or outside all of them. */
-static void before_value(struct bf_json *j) {
-    if (j->comma && j->depth > 0) {
-        bf_buf_putc(j->out, ',');
-    }
+/* Where the next value goes, with room for `max` bytes and the comma, which is written: unless we stand behind a key, at a container's start or outside all
+ * of them. NULL: no room. */
+static inline char *value_begin(struct bf_json *j, size_t max) {
+    bool comma = j->comma && j->depth > 0;
     j->comma = true;
+    if (!bf_buf_reserve(j->out, max + 1)) {
+        return NULL;
+    }
+    char *p = j->out->data + j->out->len;
+    *p = ',';
+    return p + comma;
+}
+
+static inline void value_end(struct bf_json *j, const char *end) {
+    j->out->len = (size_t)(end - j->out->data);
+}
+
+/* A value of few bytes, known beforehand. */
+static inline void put_value(struct bf_json *j, const char *text, size_t len) {
+    char *p = value_begin(j, len);
+    if (p != NULL) {
+        memcpy(p, text, len);
+        value_end(j, p + len);
+    }
 }
 
 static void begin(struct bf_json *j, char c) {
-    before_value(j);
+    put_value(j, &c, 1);
     if (++j->depth > BF_JSON_DEPTH_MAX) {
         j->out->failed = true;
     }
-    bf_buf_putc(j->out, c);
     j->comma = false;
 }
 
@@ -64,32 +82,31 @@ static const char *short_escape(unsigned char c) {
 }
 
 /* Is there a byte to escape among these eight? Exact for "no": a byte above 0x7f, or one above a hit, may be taken for one. */
-static bool may_need_escape(uint64_t eight) {
+static inline bool may_need_escape(uint64_t eight) {
     const uint64_t ones = UINT64_C(0x0101010101010101), high = ones << 7;
     uint64_t quote = eight ^ ones * '"', backslash = eight ^ ones * '\\';
     return (((eight - ones * 0x20) | (quote - ones) | (backslash - ones)) & high) != 0;
 }
 
-/* How many bytes from the start surely stand for themselves. */
-static size_t plain_prefix(const char *s, size_t len) {
-    size_t i = 0;
-    uint64_t eight = 0;
-    for (; i + sizeof eight <= len; i += sizeof eight) {
-        memcpy(&eight, s + i, sizeof eight);
-        if (may_need_escape(eight)) {
-            return i;
-        }
+/* Fewer than eight bytes, and blanks above them. */
+static inline uint64_t load_few(const char *s, size_t len) {
+    uint64_t word = 0;
+    if (len >= 4) {
+        uint32_t low, high;
+        memcpy(&low, s, sizeof low);
+        memcpy(&high, s + len - sizeof high, sizeof high);
+        word = low | (uint64_t)high << 8 * (len - sizeof high);
+    } else if (len > 0) {
+        word = (uint64_t)(unsigned char)s[0] | (uint64_t)(unsigned char)s[len / 2] << 8 * (len / 2) |
+               (uint64_t)(unsigned char)s[len - 1] << 8 * (len - 1);
     }
-    return i;
+    return word | UINT64_C(0x2020202020202020) << 8 * len;
 }
 
-static void put_quoted(struct bf_buf *out, const char *s, size_t len) {
-    if (!bf_buf_reserve(out, len + 2)) {
-        return;
-    }
-    out->data[out->len++] = '"';
+/* Byte by byte. */
+static void put_escaped(struct bf_buf *out, const char *s, size_t len) {
     size_t from = 0;
-    for (size_t i = plain_prefix(s, len); i < len; i++) {
+    for (size_t i = 0; i < len; i++) {
         unsigned char c = (unsigned char)s[i];
         if (c >= 0x20 && c != '"' && c != '\\') {
             continue;
@@ -104,27 +121,73 @@ static void put_quoted(struct bf_buf *out, const char *s, size_t len) {
         }
     }
     bf_buf_append(out, s + from, len - from);
-    bf_buf_putc(out, '"');
+}
+
+#define COPY_BYTES 8 /* at a time, also behind the end */
+
+/* In quotes, and `behind` after them; p is what value_begin() gave for len + 3 + COPY_BYTES. */
+static inline void put_quoted(struct bf_json *j, char *p, const char *s, size_t len, char behind) {
+    const char *end = s + len;
+    uint64_t eight;
+    *p++ = '"';
+    for (; end - s >= COPY_BYTES; s += COPY_BYTES, p += COPY_BYTES) {
+        memcpy(&eight, s, sizeof eight);
+        if (may_need_escape(eight)) {
+            break;
+        }
+        memcpy(p, &eight, sizeof eight);
+    }
+    size_t rest = (size_t)(end - s);
+    if (rest < COPY_BYTES) {
+        eight = load_few(s, rest);
+        if (!may_need_escape(eight)) {
+            memcpy(p, &eight, sizeof eight);
+            p += rest;
+            rest = 0;
+        }
+    }
+    if (rest > 0) {
+        value_end(j, p);
+        put_escaped(j->out, s, rest);
+        if (!bf_buf_reserve(j->out, 2)) {
+            return;
+        }
+        p = j->out->data + j->out->len;
+    }
+    *p++ = '"';
+    *p = behind;
+    value_end(j, p + (behind != '\0'));
 }
 
 void bf_json_key(struct bf_json *j, const char *key) {
-    before_value(j);
     size_t len = strlen(key);
-    if (bf_buf_reserve(j->out, len + 3)) {
-        char *p = j->out->data + j->out->len;
+    char *p = value_begin(j, len + 3);
+    if (p != NULL) {
         p[0] = '"';
         memcpy(p + 1, key, len);
         p[len + 1] = '"';
         p[len + 2] = ':';
-        j->out->len += len + 3;
+        value_end(j, p + len + 3);
+    }
+    j->comma = false;
+}
+
+void bf_json_key_ready(struct bf_json *j, const char *text, size_t len) {
+    char *p = value_begin(j, len + BF_JSON_READY_PAD);
+    if (p != NULL) {
+        for (size_t i = 0; i < len; i += BF_JSON_READY_PAD) {
+            memcpy(p + i, text + i, BF_JSON_READY_PAD);
+        }
+        value_end(j, p + len);
     }
     j->comma = false;
 }
 
 void bf_json_key_n(struct bf_json *j, const char *key, size_t len) {
-    before_value(j);
-    put_quoted(j->out, key, len);
-    bf_buf_putc(j->out, ':');
+    char *p = value_begin(j, len + 3 + COPY_BYTES);
+    if (p != NULL) {
+        put_quoted(j, p, key, len, ':');
+    }
     j->comma = false;
 }
 
@@ -137,31 +200,19 @@ void bf_json_string(struct bf_json *j, const char *s) {
 }
 
 void bf_json_string_n(struct bf_json *j, const char *s, size_t len) {
-    before_value(j);
-    put_quoted(j->out, s, len);
+    char *p = value_begin(j, len + 3 + COPY_BYTES);
+    if (p != NULL) {
+        put_quoted(j, p, s, len, '\0');
+    }
 }
 
 void bf_json_int(struct bf_json *j, int64_t v) {
-    before_value(j);
-    static const char pairs[] = "00010203040506070809101112131415161718192021222324252627282930313233343536373839404142434445464748495051525354"
-                                "555657585960616263646566676869707172737475767778798081828384858687888990919293949596979899";
-    char tmp[24];
-    size_t at = sizeof tmp;
-    uint64_t n = v < 0 ? 0 - (uint64_t)v : (uint64_t)v;
-    for (; n >= 100; n /= 100) {
-        at -= 2;
-        memcpy(tmp + at, pairs + n % 100 * 2, 2);
+    char *p = value_begin(j, BF_DIGITS_MAX + 1);
+    if (p != NULL) {
+        *p = '-';
+        p += v < 0;
+        value_end(j, p + bf_digits_put(p, v < 0 ? 0 - (uint64_t)v : (uint64_t)v));
     }
-    if (n >= 10) {
-        at -= 2;
-        memcpy(tmp + at, pairs + n * 2, 2);
-    } else {
-        tmp[--at] = (char)('0' + n);
-    }
-    if (v < 0) {
-        tmp[--at] = '-';
-    }
-    bf_buf_append(j->out, tmp + at, sizeof tmp - at);
 }
 
 void bf_json_double(struct bf_json *j, double v) {
@@ -169,20 +220,22 @@ void bf_json_double(struct bf_json *j, double v) {
         bf_json_string(j, isnan(v) ? "NaN" : v > 0 ? "Infinity" : "-Infinity");
         return;
     }
-    before_value(j);
-    if (bf_buf_reserve(j->out, 32)) {
-        j->out->len += bf_double_format(j->out->data + j->out->len, v);
+    char *p = value_begin(j, BF_DOUBLE_TEXT_MAX);
+    if (p != NULL) {
+        value_end(j, p + bf_double_format(p, v));
     }
 }
 
 void bf_json_bool(struct bf_json *j, bool v) {
-    before_value(j);
-    bf_buf_puts(j->out, v ? "true" : "false");
+    if (v) {
+        put_value(j, "true", 4);
+    } else {
+        put_value(j, "false", 5);
+    }
 }
 
 void bf_json_null(struct bf_json *j) {
-    before_value(j);
-    bf_buf_append(j->out, "null", 4);
+    put_value(j, "null", 4);
 }
 
 static void put_base64(char *dst, const uint8_t *in, size_t len) {
@@ -199,19 +252,18 @@ static void put_base64(char *dst, const uint8_t *in, size_t len) {
 }
 
 void bf_json_base64(struct bf_json *j, const void *data, size_t len) {
-    before_value(j);
-    bf_buf_putc(j->out, '"');
     size_t n = (len + 2) / 3 * 4;
-    if (bf_buf_reserve(j->out, n)) {
-        put_base64(j->out->data + j->out->len, data, len);
-        j->out->len += n;
+    char *p = value_begin(j, n + 2);
+    if (p != NULL) {
+        p[0] = '"';
+        put_base64(p + 1, data, len);
+        p[n + 1] = '"';
+        value_end(j, p + n + 2);
     }
-    bf_buf_putc(j->out, '"');
 }
 
 void bf_json_raw(struct bf_json *j, const char *json, size_t len) {
-    before_value(j);
-    bf_buf_append(j->out, json, len);
+    put_value(j, json, len);
 }
 
 void bf_json_member_string(struct bf_json *j, const char *key, const char *s) {
@@ -230,13 +282,12 @@ void bf_json_member_bool(struct bf_json *j, const char *key, bool v) {
 }
 
 void bf_json_time(struct bf_json *j, int64_t time_us) {
-    before_value(j);
-    if (bf_buf_reserve(j->out, BF_TIME_TEXT_LEN + 2)) {
-        char *p = j->out->data + j->out->len;
+    char *p = value_begin(j, BF_TIME_TEXT_LEN + 2);
+    if (p != NULL) {
         p[0] = '"';
         bf_time_format(p + 1, time_us); /* its NUL lies where the quote goes */
         p[BF_TIME_TEXT_LEN + 1] = '"';
-        j->out->len += BF_TIME_TEXT_LEN + 2;
+        value_end(j, p + BF_TIME_TEXT_LEN + 2);
     }
 }
 

@@ -30,6 +30,9 @@ void bf_json_array(struct bf_json *j);
 void bf_json_array_end(struct bf_json *j);
 void bf_json_key(struct bf_json *j, const char *key); /* key needs no escaping */
 void bf_json_key_n(struct bf_json *j, const char *key, size_t len); /* any key */
+/* A key with its quotes and colon, made beforehand; the text can be read up to the next multiple of BF_JSON_READY_PAD. */
+#define BF_JSON_READY_PAD ((size_t)16)
+void bf_json_key_ready(struct bf_json *j, const char *text, size_t len);
 void bf_json_string(struct bf_json *j, const char *s); /* NULL writes null */
 void bf_json_string_n(struct bf_json *j, const char *s, size_t len);
 void bf_json_int(struct bf_json *j, int64_t v);
@@ -53,7 +56,8 @@ BF_MUST_CHECK enum bf_code bf_json_load_file(const char *path, json_t **out, str
 /* Well-formed UTF-8 (RFC 3629: no surrogates, no overlong forms). */
 bool bf_utf8_valid(const void *data, size_t len);
 
-/* The shortest decimal that reads back as v (finite); returns the length; dst has at least 32 bytes, not NUL-terminated. */
-size_t bf_double_format(char *dst, double v);
+/* The shortest decimal that reads back as v (finite); returns the length; not NUL-terminated. */
+#define BF_DOUBLE_TEXT_MAX ((size_t)32)
+size_t bf_double_format(char dst[BF_DOUBLE_TEXT_MAX], double v);
 
 #endif

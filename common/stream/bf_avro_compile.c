@@ -3,6 +3,7 @@
  * Phases: read references and schema, build the tree of paths, emit the value and then the routines it asked for, set the calls' targets. */
 #include "bf_avro_program.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -134,7 +135,13 @@ static enum bf_code add_name(struct compiler *c, const char *name, uint32_t *out
     if (!make_room(&a->names, a->name_count, sizeof(*a->names))) {
         return nomem(c);
     }
-    a->names[a->name_count] = name;
+    size_t len = strlen(name), room = (len + 3 + BF_JSON_READY_PAD - 1) / BF_JSON_READY_PAD * BF_JSON_READY_PAD;
+    char *ready = avro_arena_alloc(&a->arena, room + 1);
+    if (ready == NULL) {
+        return nomem(c);
+    }
+    snprintf(ready, room + 1, "\"%s\":", name); /* an Avro name needs no escape */
+    a->names[a->name_count] = (struct avro_name){.text = name, .ready = ready, .ready_len = len + 3};
     *out = a->name_count++;
     return BF_OK;
 }

@@ -37,7 +37,7 @@ typedef const struct avro_op *next_op;
 
 static __attribute__((cold, noinline)) next_op fault(struct machine *m, const struct avro_op *op, enum bf_avro_fault kind,
                                                      const char *what) {
-    bf_fail(m->err, BF_REJECTED, (int)kind, "Avro: %.100s at byte %zu: %s", m->a->names[op->name], (size_t)(m->p - m->begin), what);
+    bf_fail(m->err, BF_REJECTED, (int)kind, "Avro: %.100s at byte %zu: %s", m->a->names[op->name].text, (size_t)(m->p - m->begin), what);
     return NULL;
 }
 
@@ -419,7 +419,8 @@ static inline __attribute__((always_inline)) enum bf_code run(struct machine *m,
     const struct avro_op *op = m->a->ops;
     while (op != NULL) {
         if (json && op->keyed) {
-            bf_json_key(&m->json, m->a->names[op->name]);
+            const struct avro_name *name = &m->a->names[op->name];
+            bf_json_key_ready(&m->json, name->ready, name->ready_len);
         }
         switch ((enum avro_op_code)op->code) {
         case OP_NULL: op = do_null(m, op, json); break;

@@ -110,10 +110,16 @@ struct avro_watched_key {
     uint8_t slot;
 };
 
+struct avro_name {
+    const char *text;
+    const char *ready; /* as bf_json_key_ready() wants it */
+    size_t ready_len;
+};
+
 struct bf_avro {
     struct avro_arena arena;
     struct avro_op *ops;
-    const char **names; /* [0] is "value" */
+    struct avro_name *names; /* [0] is "value" */
     const struct avro_type **enums;
     uint32_t *targets;
     struct avro_watched_key *keys;

@@ -5,11 +5,11 @@
 #include "replay_stream.h"
 
 #include "bf_json.h"
+#include "bf_sha256.h"
 #include "bf_time.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <openssl/evp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
@@ -20,7 +20,7 @@
 #define RESUME_WAIT_MS 500
 #define PROGRESS_EVERY_US INT64_C(500000)
 #define QUESTION_BYTES_MAX 65536
-#define DIGEST_TEXT 72
+#define DIGEST_TEXT (BF_SHA256_TEXT_LEN + 1)
 
 struct file_job {
     struct cli_client *c;
@@ -77,12 +77,9 @@ static void view_close(struct view *v) {
 }
 
 static void digest_of(const char *data, size_t len, char dst[DIGEST_TEXT]) {
-    unsigned char sum[EVP_MAX_MD_SIZE];
-    unsigned int n = 0;
-    bf_assert(EVP_Digest(len ? data : "", len, sum, &n, EVP_sha256(), NULL) == 1 && n == 32);
-    memcpy(dst, "sha256:", 8);
-    for (size_t i = 0; i < n; i++)
-        snprintf(dst + 7 + 2 * i, 3, "%02x", sum[i]);
+    uint8_t sum[BF_SHA256_BYTES];
+    bf_sha256_of(data, len, sum);
+    bf_sha256_text(dst, sum);
 }
 
 /* ---- the question ---- */

@@ -1,9 +1,9 @@
 #include "replay_stream.h"
 
 #include "bf_json.h"
+#include "bf_sha256.h"
 #include "bf_time.h"
 
-#include <openssl/evp.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,7 +14,7 @@
 struct reader {
     const struct replay_request *request;
     struct replay_result *result;
-    EVP_MD_CTX *whole, *segment;
+    struct bf_sha256 whole, segment;
     uint64_t segment_count;
     struct bf_buf partial, last; /* an unfinished line; the last whole event line */
     struct bf_buf trailer;
@@ -39,8 +39,8 @@ static void take_line(struct reader *r, const char *line, size_t len) {
         bf_buf_append(&r->trailer, line, len - 1);
         return;
     }
-    EVP_DigestUpdate(r->whole, line, len);
-    EVP_DigestUpdate(r->segment, line, len);
+    bf_sha256_add(&r->whole, line, len);
+    bf_sha256_add(&r->segment, line, len);
     if (is_heartbeat(line, len))
         return;
     r->segment_count++;
@@ -80,15 +80,12 @@ static bool sink(void *ctx, const char *data, size_t len) {
     return !r->write_failed;
 }
 
-static void hex_digest(EVP_MD_CTX *md, char dst[72]) {
-    unsigned char sum[32];
-    unsigned int n = 0;
-    EVP_MD_CTX *copy = EVP_MD_CTX_new();
-    bf_assert(copy != NULL && EVP_MD_CTX_copy_ex(copy, md) == 1 && EVP_DigestFinal_ex(copy, sum, &n) == 1 && n == 32);
-    EVP_MD_CTX_free(copy);
-    memcpy(dst, "sha256:", 8);
-    for (size_t i = 0; i < 32; i++)
-        snprintf(dst + 7 + 2 * i, 3, "%02x", sum[i]);
+/* Of what was added so far; more may follow. */
+static void hex_digest(const struct bf_sha256 *sha, char dst[BF_SHA256_TEXT_LEN + 1]) {
+    uint8_t sum[BF_SHA256_BYTES];
+    struct bf_sha256 copy = *sha;
+    bf_sha256_end(&copy, sum);
+    bf_sha256_text(dst, sum);
 }
 
 /* The last whole line's cursor; false when it has none. */
@@ -121,8 +118,8 @@ static int check_trailer(struct reader *r) {
         cli_error("the stream's last line is broken: %s", err.msg);
         goto done;
     }
-    hex_digest(r->segment, digest);
-    hex_digest(r->whole, result->digest);
+    hex_digest(&r->segment, digest);
+    hex_digest(&r->whole, result->digest);
     int64_t count = cli_int(t, "count", -1);
     const char *told = cli_str(t, "digest"), *next = cli_str(t, "next"), *through = cli_str(t, "recorded_through");
     if (count < 0 || (uint64_t)count != r->segment_count) {
@@ -168,7 +165,7 @@ static void build_url(struct cli_client *c, const struct reader *r) {
 
 /* One GET. BF_AGAIN: it was cut, or the server is away. */
 static enum bf_code read_once(struct cli_client *c, struct reader *r, int *exit_code, struct bf_err *err) {
-    bf_assert(EVP_DigestInit_ex(r->segment, EVP_sha256(), NULL) == 1);
+    bf_sha256_begin(&r->segment);
     r->segment_count = 0;
     bf_buf_clear(&r->partial);
     bf_buf_clear(&r->trailer);
@@ -218,8 +215,8 @@ static int run(struct cli_client *c, struct reader *r) {
 
 int replay_run(struct cli_client *c, const struct replay_request *request, struct replay_result *result) {
     memset(result, 0, sizeof *result);
-    struct reader r = {.request = request, .result = result, .whole = EVP_MD_CTX_new(), .segment = EVP_MD_CTX_new()};
-    bf_assert(r.whole != NULL && r.segment != NULL && EVP_DigestInit_ex(r.whole, EVP_sha256(), NULL) == 1);
+    struct reader r = {.request = request, .result = result};
+    bf_sha256_begin(&r.whole);
     bf_buf_init(&r.partial, LINE_BYTES_MAX);
     bf_buf_init(&r.last, LINE_BYTES_MAX);
     bf_buf_init(&r.trailer, LINE_BYTES_MAX);
@@ -233,8 +230,6 @@ int replay_run(struct cli_client *c, const struct replay_request *request, struc
     bf_buf_fini(&r.partial);
     bf_buf_fini(&r.last);
     bf_buf_fini(&r.trailer);
-    EVP_MD_CTX_free(r.whole);
-    EVP_MD_CTX_free(r.segment);
     return exit_code;
 }
 

@@ -6,9 +6,9 @@
 #include "bf_json.h"
 #include "bf_node_id.h"
 #include "bf_place.h"
+#include "bf_sha256.h"
 
 #include <errno.h>
-#include <openssl/evp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -283,9 +283,11 @@ static enum bf_code read_all(struct parser *ps, const json_t *root, struct bf_er
 }
 
 static void hash_version(struct bf_slice text, char version[65]) {
-    uint8_t digest[32];
-    bf_assert(EVP_Digest(text.data, text.len, digest, NULL, EVP_sha256(), NULL) == 1);
-    for (int i = 0; i < 32; i++) snprintf(version + i * 2, 3, "%02x", digest[i]);
+    uint8_t sum[BF_SHA256_BYTES];
+    char digest[BF_SHA256_TEXT_LEN + 1];
+    bf_sha256_of(text.data, text.len, sum);
+    bf_sha256_text(digest, sum);
+    strcpy(version, digest + strlen("sha256:"));
 }
 
 enum bf_code rules_parse(struct bf_slice text, const struct bf_topic *topic, struct rules **out, struct bf_err *err) {

@@ -3,9 +3,9 @@
 
 #include "bf_json.h"
 #include "bf_place.h"
+#include "bf_sha256.h"
 
 #include <errno.h>
-#include <openssl/evp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -174,7 +174,8 @@ static enum bf_code read_all(struct policies *ps, const json_t *root, struct bf_
 }
 
 enum bf_code policies_parse(struct bf_slice text, struct policies **out, struct bf_err *err) {
-    uint8_t digest[32];
+    uint8_t sum[BF_SHA256_BYTES];
+    char digest[BF_SHA256_TEXT_LEN + 1];
     json_t *root = NULL;
     struct policies *ps = calloc(1, sizeof *ps);
     enum bf_code code = ps != NULL ? bf_json_parse(text.data, text.len, &root, err) : bf_fail(err, BF_NOMEM, 0, "no memory for policies");
@@ -184,8 +185,9 @@ enum bf_code policies_parse(struct bf_slice text, struct policies **out, struct 
     if (code == BF_OK) {
         memcpy(ps->text, text.data, text.len);
         ps->text_bytes = text.len;
-        bf_assert(EVP_Digest(text.data, text.len, digest, NULL, EVP_sha256(), NULL) == 1);
-        for (int i = 0; i < 32; i++) snprintf(ps->version + i * 2, 3, "%02x", digest[i]);
+        bf_sha256_of(text.data, text.len, sum);
+        bf_sha256_text(digest, sum);
+        strcpy(ps->version, digest + strlen("sha256:"));
         *out = ps;
         ps = NULL;
     }

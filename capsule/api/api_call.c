@@ -4,11 +4,11 @@
 #include "bf_http_client.h"
 #include "bf_log.h"
 #include "bf_settings.h"
+#include "bf_sha256.h"
 #include "bf_time.h"
 #include "bf_token.h"
 #include "headers_pack.h"
 
-#include <openssl/sha.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -189,7 +189,7 @@ static void write_question(struct api_call *call, int64_t known_by_us, const int
 
 bool api_closed_range(struct api_call *call, int64_t known_by_us, const int64_t *more, size_t more_count) {
     struct bf_buf *question = &call->scratch->text;
-    unsigned char sum[SHA256_DIGEST_LENGTH];
+    uint8_t sum[BF_SHA256_BYTES];
     char tag[33];
     bool closed = known_by_us <= store_archived_through(call->capsule->store);
     bool named = bf_http_query(call->req, "known_by") || bf_http_query(call->req, "cursor");
@@ -202,7 +202,7 @@ bool api_closed_range(struct api_call *call, int64_t known_by_us, const int64_t 
     if (question->failed) {
         return false;
     }
-    SHA256((const unsigned char *)question->data, question->len, sum); /* EVP would look its algorithm up, under a lock, each time */
+    bf_sha256_of(question->data, question->len, sum);
     for (unsigned i = 0; i < 16; i++) {
         static const char hex[] = "0123456789abcdef";
         tag[2 * i] = hex[sum[i] >> 4];

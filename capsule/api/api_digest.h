@@ -6,20 +6,22 @@
 #ifndef API_DIGEST_H
 #define API_DIGEST_H
 
-#include "bf_err.h"
+#include "bf_errand.h"
+#include "bf_sha256.h"
 
-#include <stddef.h>
+struct api_digest {
+    struct bf_errand *errand; /* NULL: not yet */
+    /* the errand's while it is under way */
+    struct bf_sha256 sha;
+    const void *data;
+    size_t len;
+};
 
-struct api_digest;
-
-BF_MUST_CHECK enum bf_code api_digest_new(struct api_digest **out, struct bf_err *err);
-void api_digest_free(struct api_digest *d); /* NULL is fine */
+void api_digest_init(struct api_digest *d);
+void api_digest_fini(struct api_digest *d);
 
 void api_digest_add(struct api_digest *d, const void *data, size_t len);
 void api_digest_begin(struct api_digest *d, const void *data, size_t len);
-
-/* "sha256:" and 64 hexadecimal digits of all that was given. BF_BROKEN: libcrypto failed, now or before. */
-#define API_DIGEST_TEXT_MAX ((size_t)(7 + 64 + 1))
-BF_MUST_CHECK enum bf_code api_digest_finish(struct api_digest *d, char text[API_DIGEST_TEXT_MAX], struct bf_err *err);
+void api_digest_end(struct api_digest *d, char text[BF_SHA256_TEXT_LEN + 1]); /* of all that was given */
 
 #endif

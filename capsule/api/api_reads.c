@@ -2,11 +2,11 @@
 #include "api_internal.h"
 
 #include "bf_log.h"
+#include "bf_sha256.h"
 #include "bf_time.h"
 #include "bf_token.h"
 #include "reads.h"
 
-#include <openssl/sha.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -19,15 +19,10 @@ static bool wanted(const struct api_call *call) {
 }
 
 static void digest_text(struct bf_slice body, char dst[ARCHIVE_DIGEST_TEXT + 1]) {
-    static const char hex[] = "0123456789abcdef";
-    unsigned char sum[SHA256_DIGEST_LENGTH];
-    SHA256(body.data ? body.data : "", body.len, sum);
-    memcpy(dst, "sha256:", 7);
-    for (size_t i = 0; i < sizeof(sum); i++) {
-        dst[7 + 2 * i] = hex[sum[i] >> 4];
-        dst[8 + 2 * i] = hex[sum[i] & 15];
-    }
-    dst[ARCHIVE_DIGEST_TEXT] = '\0';
+    uint8_t sum[BF_SHA256_BYTES];
+    _Static_assert(ARCHIVE_DIGEST_TEXT == BF_SHA256_TEXT_LEN, "what the archive keeps");
+    bf_sha256_of(body.data, body.len, sum);
+    bf_sha256_text(dst, sum);
 }
 
 /* A target may hold any byte above 0x20; the log wants text. */

@@ -53,7 +53,7 @@ enum bf_code api_stream_event(struct api_stream *st, const struct event *ev, str
 /* ---- the digest ---- */
 
 void api_stream_digest(struct api_stream *st) {
-    api_digest_add(st->digest, st->buf.data + st->digested, st->buf.len - st->digested);
+    api_digest_add(&st->digest, st->buf.data + st->digested, st->buf.len - st->digested);
     st->digested = st->buf.len;
 }
 
@@ -67,7 +67,7 @@ static void digest_piece(struct api_stream *st) {
         api_stream_digest(st);
         return;
     }
-    api_digest_begin(st->digest, st->buf.data + st->digested, st->buf.len - st->digested);
+    api_digest_begin(&st->digest, st->buf.data + st->digested, st->buf.len - st->digested);
     st->digested = st->buf.len;
     st->aside = true;
 }
@@ -99,9 +99,7 @@ static enum bf_code finish(struct api_stream *st, bool complete, struct bf_err *
         return err->code;
     }
     api_stream_digest(st);
-    if (api_digest_finish(st->digest, st->digest_text, err) != BF_OK) {
-        return err->code;
-    }
+    api_digest_end(&st->digest, st->digest_text);
     if (st->writer->trailer) {
         st->writer->trailer(st);
     }
@@ -170,7 +168,7 @@ static void stream_close(void *ctx) {
     }
     api_read_end(st->api, st->read_id, (int64_t)st->count, st->bytes_sent, st->digest_text,
                  st->done && st->complete && st->sent == st->buf.len);
-    api_digest_free(st->digest); /* before the buffers that it may be reading */
+    api_digest_fini(&st->digest); /* before the buffers that it may be reading */
     bf_buf_fini(&st->text);
     bf_buf_fini(&st->buf);
     bf_buf_fini(&st->spare);
@@ -187,11 +185,8 @@ static const struct api_writer *const writers[API_FORMATS] = {
 
 static struct api_stream *stream_new(struct api_call *call, const struct api_stream_settings *settings, const struct api_stream_ops *ops,
                                      void *source) {
-    struct bf_err ignored;
-    struct api_digest *digest = NULL;
     struct api_stream *st = calloc(1, sizeof(*st));
-    if (!st || api_digest_new(&digest, &ignored) != BF_OK) {
-        free(st);
+    if (!st) {
         return NULL;
     }
     st->api = call->api;
@@ -203,7 +198,7 @@ static struct api_stream *stream_new(struct api_call *call, const struct api_str
     st->settings = *settings;
     st->settings.opening = NULL;
     st->settings.resumed = NULL;
-    st->digest = digest;
+    api_digest_init(&st->digest);
     st->rows = ROWS_FIRST;
     bf_buf_init(&st->buf, PIECE_BYTES_MAX);
     bf_buf_init(&st->spare, PIECE_BYTES_MAX);

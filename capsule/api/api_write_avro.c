@@ -12,9 +12,9 @@
 
 #include "bf_compress.h"
 #include "bf_framing.h"
+#include "bf_sha256.h"
 #include "headers_pack.h"
 
-#include <openssl/evp.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -207,8 +207,7 @@ static enum bf_code put_own(struct api_stream *st, const struct event *ev, struc
 /* ---- the format ---- */
 
 static enum bf_code avro_begin(struct api_stream *st, struct bf_err *err) {
-    uint8_t seed[24] = {0}, sum[EVP_MAX_MD_SIZE];
-    unsigned len = 0;
+    uint8_t seed[24] = {0}, sum[BF_SHA256_BYTES];
     struct api_avro_writer *w = calloc(1, sizeof(*w));
     st->avro = w;
     if (!w) {
@@ -223,9 +222,7 @@ static enum bf_code avro_begin(struct api_stream *st, struct bf_err *err) {
     seed[8] = st->settings.deflate;
     seed[9] = st->settings.own_records;
     memcpy(seed + 12, "capsule avro", 12);
-    if (EVP_Digest(seed, sizeof(seed), sum, &len, EVP_sha256(), NULL) != 1) {
-        return bf_fail(err, BF_BROKEN, 0, "SHA-256 failed");
-    }
+    bf_sha256_of(seed, sizeof(seed), sum);
     memcpy(w->sync, sum, sizeof(w->sync));
     w->header_due = true;
     if (!st->settings.own_records) {

@@ -19,7 +19,7 @@ struct api_stream {
     const struct api_writer *writer;
     struct api_stream_settings settings; /* without its pointers */
     bool resumed, began;
-    struct api_digest *digest;
+    struct api_digest digest;
     struct bf_buf buf, text; /* the piece; an event's payload on its way */
     struct bf_buf spare;     /* the piece before it, while that is digested */
     bool aside;              /* buf is being digested by a helper: not to be touched */
@@ -32,7 +32,7 @@ struct api_stream {
     bool ended_early;  /* by the writer: this format cannot go on */
     bool complete;
     char next[CURSOR_ENCODED_MAX];     /* of the last event that counts; empty: none */
-    char digest_text[API_DIGEST_TEXT_MAX]; /* with the end */
+    char digest_text[BF_SHA256_TEXT_LEN + 1]; /* with the end */
 };
 
 struct api_writer {

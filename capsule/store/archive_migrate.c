@@ -7,10 +7,10 @@
 #include "archive_internal.h"
 
 #include "bf_failpoint.h"
+#include "bf_sha256.h"
 
 #include <dirent.h>
 #include <errno.h>
-#include <openssl/evp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -79,17 +79,16 @@ done:
 static enum bf_code read_migration(const char *dir, const char *name, struct migration *m, struct bf_err *err) {
     char path[4096];
     size_t len = 0;
-    unsigned char hash[EVP_MAX_MD_SIZE];
-    unsigned hash_len = 0;
+    uint8_t sum[BF_SHA256_BYTES];
+    char text[BF_SHA256_TEXT_LEN + 1];
     snprintf(path, sizeof path, "%s/%s", dir, name);
     enum bf_code code = read_file(path, &m->sql, &len, err);
     if (code != BF_OK)
         return code;
     snprintf(m->name, sizeof m->name, "%s", name);
-    if (!EVP_Digest(m->sql, len, hash, &hash_len, EVP_sha256(), NULL) || hash_len != 32)
-        return bf_fail(err, BF_BROKEN, 0, "SHA-256 is not available");
-    for (unsigned i = 0; i < hash_len; i++)
-        snprintf(m->sha256 + (size_t)i * 2, 3, "%02x", hash[i]);
+    bf_sha256_of(m->sql, len, sum);
+    bf_sha256_text(text, sum);
+    strcpy(m->sha256, text + strlen("sha256:"));
     return BF_OK;
 }
 

@@ -1,9 +1,10 @@
 /* One pass over the file; each line's words are cut in place, so the table borrows the text it was read from. */
 #include "bf_token.h"
 
+#include "bf_sha256.h"
+
 #include <errno.h>
 #include <openssl/crypto.h>
-#include <openssl/sha.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,7 +16,7 @@
 #define FILE_BYTES_MAX ((size_t)4 << 20)
 #define TOKENS_MAX 10000
 #define LIST_MAX 64
-#define HASH_BYTES SHA256_DIGEST_LENGTH
+#define HASH_BYTES BF_SHA256_BYTES
 #define RANDOM_BYTES 32
 
 struct entry {
@@ -276,7 +277,7 @@ size_t bf_tokens_count(const struct bf_tokens *t) {
 const struct bf_grant *bf_tokens_find(const struct bf_tokens *t, struct bf_slice presented) {
     uint8_t hash[HASH_BYTES];
     const struct bf_grant *found = NULL;
-    SHA256(presented.data, presented.len, hash);
+    bf_sha256_of(presented.data, presented.len, hash);
     for (size_t i = 0; i < t->count; i++) { /* all of them, whichever it is */
         found = CRYPTO_memcmp(hash, t->entries[i]->hash, HASH_BYTES) == 0 ? &t->entries[i]->grant : found;
     }
@@ -322,7 +323,7 @@ static void base64url(const uint8_t *bytes, size_t len, char *dst) {
 
 static void put_line(const char *name, const char *scopes, const char *topics, const char *nodes, const char *token, struct bf_buf *line) {
     uint8_t hash[HASH_BYTES];
-    SHA256((const unsigned char *)token, strlen(token), hash);
+    bf_sha256_of(token, strlen(token), hash);
     bf_buf_printf(line, "%s %s sha256:", name, scopes);
     for (size_t i = 0; i < HASH_BYTES; i++) {
         bf_buf_printf(line, "%02x", hash[i]);

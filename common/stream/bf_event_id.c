@@ -2,16 +2,14 @@
  * processes do not collide. What is hashed for derived ids is laid out in the header: it is a format and must never change. */
 #include "bf_event_id.h"
 
+#include "bf_sha256.h"
 #include "bf_time.h"
 
 #include <errno.h>
-#include <openssl/evp.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/random.h>
-
-#define SHA256_BYTES 32
 
 static void set_version(struct bf_uuid *id, uint8_t version) {
     id->b[6] = (uint8_t)((id->b[6] & 0x0f) | (version << 4));
@@ -116,32 +114,19 @@ bool bf_uuid_parse(struct bf_slice text, struct bf_uuid *out) {
 
 /* ---- derived ids ---- */
 
-static EVP_MD_CTX *hash_begin(void) {
-    EVP_MD_CTX *h = EVP_MD_CTX_new();
-    bf_assert(h != NULL && EVP_DigestInit_ex(h, EVP_sha256(), NULL) == 1);
-    return h;
-}
-
-static void hash_bytes(EVP_MD_CTX *h, const void *data, size_t len) {
-    if (len > 0)
-        bf_assert(EVP_DigestUpdate(h, data, len) == 1);
-}
-
 /* Length first, so that no two lists of parts give the same bytes. Absent has a length that nothing else has. */
-static void hash_part(EVP_MD_CTX *h, struct bf_slice s) {
+static void hash_part(struct bf_sha256 *h, struct bf_slice s) {
     uint8_t len[8];
     bf_put_be64(len, s.data == NULL ? UINT64_MAX : (uint64_t)s.len);
-    hash_bytes(h, len, sizeof(len));
-    if (s.data != NULL)
-        hash_bytes(h, s.data, s.len);
+    bf_sha256_add(h, len, sizeof(len));
+    bf_sha256_add(h, s.data, s.len);
 }
 
-static struct bf_uuid hash_end(EVP_MD_CTX *h) {
-    uint8_t digest[SHA256_BYTES];
+static struct bf_uuid hash_end(struct bf_sha256 *h) {
+    uint8_t sum[BF_SHA256_BYTES];
     struct bf_uuid id;
-    bf_assert(EVP_DigestFinal_ex(h, digest, NULL) == 1);
-    EVP_MD_CTX_free(h);
-    memcpy(id.b, digest, sizeof(id.b));
+    bf_sha256_end(h, sum);
+    memcpy(id.b, sum, sizeof(id.b));
     set_version(&id, 8);
     return id;
 }
@@ -151,10 +136,11 @@ struct bf_uuid bf_event_id_from_text(struct bf_slice text, bool *is_source) {
     struct bf_uuid id;
     bool uuid = bf_uuid_parse(text, &id);
     if (!uuid) {
-        EVP_MD_CTX *h = hash_begin();
-        hash_bytes(h, prefix, sizeof(prefix) - 1);
-        hash_bytes(h, text.data, text.len);
-        id = hash_end(h);
+        struct bf_sha256 h;
+        bf_sha256_begin(&h);
+        bf_sha256_add(&h, prefix, sizeof(prefix) - 1);
+        bf_sha256_add(&h, text.data, text.len);
+        id = hash_end(&h);
     }
     if (is_source != NULL)
         *is_source = !uuid;
@@ -164,18 +150,20 @@ struct bf_uuid bf_event_id_from_text(struct bf_slice text, bool *is_source) {
 struct bf_uuid bf_event_id_derive(struct bf_slice topic, struct bf_slice key, int64_t event_time_us, struct bf_slice value) {
     uint8_t time[8];
     bf_put_be64(time, (uint64_t)event_time_us);
-    EVP_MD_CTX *h = hash_begin();
-    hash_part(h, topic);
-    hash_part(h, key);
-    hash_part(h, (struct bf_slice){time, sizeof(time)});
-    hash_part(h, value);
-    return hash_end(h);
+    struct bf_sha256 h;
+    bf_sha256_begin(&h);
+    hash_part(&h, topic);
+    hash_part(&h, key);
+    hash_part(&h, (struct bf_slice){time, sizeof(time)});
+    hash_part(&h, value);
+    return hash_end(&h);
 }
 
 struct bf_uuid bf_event_id_caused(const struct bf_uuid *cause, const char *rule, const char *discriminator) {
-    EVP_MD_CTX *h = hash_begin();
-    hash_part(h, (struct bf_slice){cause->b, sizeof(cause->b)});
-    hash_part(h, bf_slice_str(rule));
-    hash_part(h, bf_slice_str(discriminator));
-    return hash_end(h);
+    struct bf_sha256 h;
+    bf_sha256_begin(&h);
+    hash_part(&h, (struct bf_slice){cause->b, sizeof(cause->b)});
+    hash_part(&h, bf_slice_str(rule));
+    hash_part(&h, bf_slice_str(discriminator));
+    return hash_end(&h);
 }

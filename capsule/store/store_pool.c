@@ -1,4 +1,6 @@
-/* Idle connections lie on a stack, so that the warmest is used first; opening one costs nothing until its first question. */
+/* Idle connections lie on a stack, so that the warmest is used first; opening one costs nothing until its first question. Who has to wait stands in a
+ * queue, and a connection that is given back goes to its head: else the thread that gave it back would mostly have it again, and of a thousand others some
+ * would wait until their time is over. */
 #include "store_pool.h"
 
 #include <errno.h>
@@ -7,6 +9,12 @@
 #include <string.h>
 #include <time.h>
 
+struct waiter {
+    struct waiter *next;
+    pthread_cond_t served;
+    struct archive *connection;
+};
+
 struct store_pool {
     struct archive_settings settings;
     char *conninfo, *application; /* copies that settings points at */
@@ -14,8 +22,8 @@ struct store_pool {
     int connections_max;
     /* under the lock */
     pthread_mutex_t lock;
-    pthread_cond_t given;
-    struct archive **idle;
+    struct waiter *first, *last; /* NULL: nobody waits */
+    struct archive **idle;       /* none while somebody waits */
     int idle_count, open_count;
 };
 
@@ -25,12 +33,7 @@ enum bf_code store_pool_new(const struct archive_settings *settings, int connect
     if (!p) {
         return bf_fail(err, BF_NOMEM, 0, "no memory for the archive pool");
     }
-    pthread_condattr_t attr;
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
     pthread_mutex_init(&p->lock, NULL);
-    pthread_cond_init(&p->given, &attr);
-    pthread_condattr_destroy(&attr);
     p->connections_max = connections_max;
     p->wait_ms = wait_ms;
     p->settings = *settings;
@@ -56,7 +59,6 @@ void store_pool_free(struct store_pool *p) {
     for (int i = 0; i < p->idle_count; i++) {
         archive_close(p->idle[i]);
     }
-    pthread_cond_destroy(&p->given);
     pthread_mutex_destroy(&p->lock);
     free(p->idle);
     free(p->conninfo);
@@ -76,38 +78,78 @@ static struct timespec deadline_after(int64_t ms) {
     return t;
 }
 
-enum bf_code store_pool_take(struct store_pool *p, struct archive **out, struct bf_err *err) {
+static void leave_queue(struct store_pool *p, const struct waiter *w) {
+    struct waiter **at = &p->first, *before = NULL;
+    while (*at != w) {
+        before = *at;
+        at = &before->next;
+    }
+    *at = w->next;
+    if (p->last == w) {
+        p->last = before;
+    }
+}
+
+/* Under the lock. NULL: the time is over. */
+static struct archive *wait_turn(struct store_pool *p) {
     struct timespec deadline = deadline_after(p->wait_ms);
-    struct archive *a = NULL;
+    struct waiter w = {0};
+    pthread_condattr_t attr;
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_cond_init(&w.served, &attr);
+    pthread_condattr_destroy(&attr);
+    *(p->last ? &p->last->next : &p->first) = &w;
+    p->last = &w;
+    int rc = 0;
+    while (!w.connection && rc == 0) {
+        rc = pthread_cond_timedwait(&w.served, &p->lock, &deadline);
+    }
+    if (!w.connection) {
+        leave_queue(p, &w);
+    }
+    pthread_cond_destroy(&w.served);
+    return w.connection;
+}
+
+enum bf_code store_pool_take(struct store_pool *p, struct archive **out, struct bf_err *err) {
     enum bf_code code = BF_OK;
     pthread_mutex_lock(&p->lock);
-    while (p->idle_count == 0 && p->open_count == p->connections_max) {
-        if (pthread_cond_timedwait(&p->given, &p->lock, &deadline) == ETIMEDOUT) {
-            code = bf_fail(err, BF_AGAIN, 0, "all %d archive connections are busy", p->connections_max);
-            goto done;
-        }
-    }
     if (p->idle_count > 0) {
-        a = p->idle[--p->idle_count];
+        *out = p->idle[--p->idle_count];
+    } else if (p->open_count == p->connections_max) {
+        *out = wait_turn(p);
+        code = *out ? BF_OK : bf_fail(err, BF_AGAIN, 0, "all %d archive connections are busy", p->connections_max);
     } else {
-        code = archive_open(&p->settings, &a, err);
-        if (code == BF_OK) {
-            p->open_count++;
-        }
+        code = archive_open(&p->settings, out, err);
+        p->open_count += code == BF_OK;
     }
-done:
     pthread_mutex_unlock(&p->lock);
-    if (code == BF_OK) {
-        *out = a;
-    }
     return code;
 }
 
 void store_pool_give(struct store_pool *p, struct archive *a) {
     pthread_mutex_lock(&p->lock);
-    p->idle[p->idle_count++] = a;
-    pthread_cond_signal(&p->given);
+    struct waiter *w = p->first;
+    if (w) {
+        p->first = w->next;
+        p->last = p->first ? p->last : NULL;
+        w->connection = a;
+        pthread_cond_signal(&w->served);
+    } else {
+        p->idle[p->idle_count++] = a;
+    }
     pthread_mutex_unlock(&p->lock);
+}
+
+size_t store_pool_waiting(struct store_pool *p) {
+    size_t count = 0;
+    pthread_mutex_lock(&p->lock);
+    for (const struct waiter *w = p->first; w; w = w->next) {
+        count++;
+    }
+    pthread_mutex_unlock(&p->lock);
+    return count;
 }
 
 bool store_pool_stale(const struct bf_err *err) {

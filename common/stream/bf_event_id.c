@@ -72,42 +72,36 @@ struct bf_uuid bf_uuid_v7(void) {
     return id;
 }
 
+/* Where each byte's two digits stand in 8-4-4-4-12. */
+static const uint8_t text_at[16] = {0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34};
+
 void bf_uuid_format(char dst[BF_UUID_TEXT_LEN + 1], const struct bf_uuid *id) {
     static const char digits[] = "0123456789abcdef";
-    char *p = dst;
     for (int i = 0; i < 16; i++) {
-        if (i == 4 || i == 6 || i == 8 || i == 10)
-            *p++ = '-';
-        *p++ = digits[id->b[i] >> 4];
-        *p++ = digits[id->b[i] & 15];
+        dst[text_at[i]] = digits[id->b[i] >> 4];
+        dst[text_at[i] + 1] = digits[id->b[i] & 15];
     }
-    *p = '\0';
-}
-
-static int hex_digit(char c) {
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    if (c >= 'a' && c <= 'f')
-        return c - 'a' + 10;
-    if (c >= 'A' && c <= 'F')
-        return c - 'A' + 10;
-    return -1;
+    dst[8] = dst[13] = dst[18] = dst[23] = '-';
+    dst[BF_UUID_TEXT_LEN] = '\0';
 }
 
 bool bf_uuid_parse(struct bf_slice text, struct bf_uuid *out) {
-    const char *p = text.data;
+    static const uint8_t more[256] = {/* by one than the digit's value; others 0 */
+                                      ['0'] = 1,  ['1'] = 2,  ['2'] = 3,  ['3'] = 4,  ['4'] = 5,  ['5'] = 6,  ['6'] = 7,  ['7'] = 8,
+                                      ['8'] = 9,  ['9'] = 10, ['a'] = 11, ['b'] = 12, ['c'] = 13, ['d'] = 14, ['e'] = 15, ['f'] = 16,
+                                      ['A'] = 11, ['B'] = 12, ['C'] = 13, ['D'] = 14, ['E'] = 15, ['F'] = 16};
+    const uint8_t *p = text.data;
     struct bf_uuid id;
-    if (p == NULL || text.len != BF_UUID_TEXT_LEN)
+    if (p == NULL || text.len != BF_UUID_TEXT_LEN || p[8] != '-' || p[13] != '-' || p[18] != '-' || p[23] != '-')
         return false;
+    unsigned all = 0;
     for (int i = 0; i < 16; i++) {
-        if ((i == 4 || i == 6 || i == 8 || i == 10) && *p++ != '-')
-            return false;
-        int high = hex_digit(p[0]), low = hex_digit(p[1]);
-        if (high < 0 || low < 0)
-            return false;
+        unsigned high = more[p[text_at[i]]] - 1u, low = more[p[text_at[i] + 1]] - 1u;
+        all |= high | low;
         id.b[i] = (uint8_t)(high << 4 | low);
-        p += 2;
     }
+    if (all > 15)
+        return false;
     *out = id;
     return true;
 }

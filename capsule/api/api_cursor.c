@@ -23,11 +23,11 @@ uint64_t api_cursor_hash(uint64_t seed, const void *data, size_t len) {
 
 /* ---- the MAC ---- */
 
-static uint64_t rotate(uint64_t v, int n) {
+static inline uint64_t rotate(uint64_t v, int n) {
     return (v << n) | (v >> (64 - n));
 }
 
-static void sip_round(uint64_t v[4]) {
+static inline __attribute__((always_inline)) void sip_round(uint64_t v[4]) { /* inline, so that v lies in registers */
     v[0] += v[1];
     v[1] = rotate(v[1], 13) ^ v[0];
     v[0] = rotate(v[0], 32);
@@ -40,7 +40,7 @@ static void sip_round(uint64_t v[4]) {
     v[2] = rotate(v[2], 32);
 }
 
-static void sip_word(uint64_t v[4], uint64_t word) {
+static inline __attribute__((always_inline)) void sip_word(uint64_t v[4], uint64_t word) {
     v[3] ^= word;
     sip_round(v);
     sip_round(v);

@@ -4,10 +4,15 @@
  * the map of ids (id_map.h) says where the record is, and the record says whose it is. An evicted one leaves a row in GONE, written in the order of recording, and the map goes on pointing there. Later revisions are
  * rows of IDS. So such an event costs a slot of 16 bytes, and no page of a tree is copied for it. */
 #include "bf_failpoint.h"
+#include "bf_log.h"
+#include "bf_time.h"
 #include "hot_internal.h"
 
 #include <errno.h>
 #include <string.h>
+
+#define SAY_ROWS 65536
+#define SAY_US INT64_C(5000000)
 
 enum verdict { MATCHES, IS_ANOTHERS, IS_STALE };
 
@@ -171,12 +176,30 @@ static int put_later(struct hot *h, const MDB_val *key, const MDB_val *value) {
     return there ? MDB_SUCCESS : put_hash(h, topic_no, &id, row.recorded_at_us);
 }
 
+struct rebuild {
+    uint64_t done, total;
+    int64_t said_us;
+};
+
+/* Fifty million rows take a minute or so: a line every few seconds says how far it is. */
+static void say_how_far(struct rebuild *r) {
+    if (++r->done % SAY_ROWS != 0 || bf_time_monotonic_us() - r->said_us < SAY_US)
+        return;
+    r->said_us = bf_time_monotonic_us();
+    bf_log(BF_LOG_INFO, "id_map_progress", "rows=%llu of=%llu", (unsigned long long)r->done, (unsigned long long)r->total);
+}
+
 int ids_rebuild(struct hot *h, MDB_txn *txn) {
     static const struct {
         enum hot_db db;
         int (*put)(struct hot *h, const MDB_val *key, const MDB_val *value);
     } sources[] = {{DB_LOG, put_record}, {DB_GONE, put_gone}, {DB_IDS, put_later}};
+    struct rebuild r = {.said_us = bf_time_monotonic_us()};
     int rc = MDB_SUCCESS;
+    for (size_t i = 0; i < sizeof sources / sizeof sources[0]; i++) {
+        MDB_stat stat;
+        r.total += mdb_stat(txn, h->db[sources[i].db], &stat) == MDB_SUCCESS ? stat.ms_entries : 0;
+    }
     for (size_t i = 0; i < sizeof sources / sizeof sources[0] && rc == MDB_SUCCESS; i++) {
         MDB_cursor *cur;
         MDB_val key, value;
@@ -186,6 +209,7 @@ int ids_rebuild(struct hot *h, MDB_txn *txn) {
             bf_failpoint("ids.in-rebuild");
             if ((rc = key.mv_size < 8 ? MDB_CORRUPTED : sources[i].put(h, &key, &value)) != MDB_SUCCESS)
                 break;
+            say_how_far(&r);
         }
         mdb_cursor_close(cur);
         rc = rc == MDB_NOTFOUND ? MDB_SUCCESS : rc;

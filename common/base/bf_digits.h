@@ -7,6 +7,13 @@
 
 #define BF_DIGITS_MAX 20
 
+/* Exactly two of them, of n below 100. */
+static inline void bf_digits_pair(char *dst, unsigned n) {
+    static const char pairs[] = "00010203040506070809101112131415161718192021222324252627282930313233343536373839404142434445464748495051525354"
+                                "555657585960616263646566676869707172737475767778798081828384858687888990919293949596979899";
+    memcpy(dst, pairs + 2 * (size_t)n, 2);
+}
+
 static inline unsigned bf_digits_count(uint64_t n) {
     static const uint64_t powers[] = {0,
                                       UINT64_C(10),
@@ -35,15 +42,13 @@ static inline unsigned bf_digits_count(uint64_t n) {
 
 /* Writes bf_digits_count(n) of them, and returns how many; zero is one digit. */
 static inline unsigned bf_digits_put(char *dst, uint64_t n) {
-    static const char pairs[] = "00010203040506070809101112131415161718192021222324252627282930313233343536373839404142434445464748495051525354"
-                                "555657585960616263646566676869707172737475767778798081828384858687888990919293949596979899";
     unsigned count = bf_digits_count(n), at = count;
     for (; n >= 100; n /= 100) {
         at -= 2;
-        memcpy(dst + at, pairs + n % 100 * 2, 2);
+        bf_digits_pair(dst + at, (unsigned)(n % 100));
     }
     if (n >= 10) {
-        memcpy(dst, pairs + n * 2, 2);
+        bf_digits_pair(dst, (unsigned)n);
     } else {
         dst[0] = (char)('0' + n);
     }

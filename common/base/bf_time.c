@@ -2,6 +2,7 @@
  * tables and refuse years we allow. */
 #include "bf_time.h"
 
+#include "bf_digits.h"
 #include "bf_stop.h"
 
 #include <errno.h>
@@ -47,11 +48,6 @@ static void date_from_days(int64_t days, int *year, int *month, int *day) {
     *year = (int)(y + era * 400 + (*month <= 2 ? 1 : 0));
 }
 
-static void put2(char *p, int v) {
-    p[0] = (char)('0' + v / 10);
-    p[1] = (char)('0' + v % 10);
-}
-
 /* Times that are written one after the other are mostly of one day. */
 static void put_date(char dst[10], int64_t days) {
     static _Thread_local int64_t last_days = INT64_MIN;
@@ -59,11 +55,11 @@ static void put_date(char dst[10], int64_t days) {
     if (days != last_days) {
         int year, month, day;
         date_from_days(days, &year, &month, &day);
-        put2(last, year / 100);
-        put2(last + 2, year % 100);
+        bf_digits_pair(last, (unsigned)(year / 100));
+        bf_digits_pair(last + 2, (unsigned)(year % 100));
         last[4] = last[7] = '-';
-        put2(last + 5, month);
-        put2(last + 8, day);
+        bf_digits_pair(last + 5, (unsigned)month);
+        bf_digits_pair(last + 8, (unsigned)day);
         last_days = days;
     }
     memcpy(dst, last, sizeof last);
@@ -79,14 +75,14 @@ void bf_time_format(char dst[BF_TIME_TEXT_LEN + 1], int64_t t_us) {
     int seconds = (int)(rest / SECOND_US), micros = (int)(rest % SECOND_US);
     put_date(dst, days);
     dst[10] = 'T';
-    put2(dst + 11, seconds / 3600);
+    bf_digits_pair(dst + 11, (unsigned)(seconds / 3600));
     dst[13] = dst[16] = ':';
-    put2(dst + 14, seconds / 60 % 60);
-    put2(dst + 17, seconds % 60);
+    bf_digits_pair(dst + 14, (unsigned)(seconds / 60 % 60));
+    bf_digits_pair(dst + 17, (unsigned)(seconds % 60));
     dst[19] = '.';
-    put2(dst + 20, micros / 10000);
-    put2(dst + 22, micros / 100 % 100);
-    put2(dst + 24, micros % 100);
+    bf_digits_pair(dst + 20, (unsigned)(micros / 10000));
+    bf_digits_pair(dst + 22, (unsigned)(micros / 100 % 100));
+    bf_digits_pair(dst + 24, (unsigned)(micros % 100));
     dst[26] = 'Z';
     dst[27] = '\0';
 }

@@ -124,12 +124,13 @@ int main(int argc, char **argv) {
     struct bench be = {arg_of(argc, argv, 1, 1000000), arg_of(argc, argv, 2, 5000), arg_of(argc, argv, 3, 20000), {0}, 88172645463325252ULL,
                        argc > 5 && strcmp(argv[5], "derived") == 0, 0, 0, 0, 0, 0, 0};
     const char *dir = argc > 4 ? argv[4] : "/tmp/bf-bench-hot";
-    struct hot_settings settings = {dir, (int64_t)64 << 30, "bench", argc > 5 && strcmp(argv[5], "sync") == 0};
+    struct hot_settings settings = {.dir = dir, .map_bytes_max = (int64_t)64 << 30, .cluster_id = "bench",
+                                    .node_run_min = (size_t)arg_of(argc, argv, 6, 4096), .sync_every_commit = argc > 5 && strcmp(argv[5], "sync") == 0};
     struct hot_watermarks w;
     struct hot *h = NULL;
     struct bf_err err;
     if (be.events < 1 || be.nodes < 1 || be.batch < 1) {
-        fprintf(stderr, "hot_ingest [events] [nodes] [batch] [dir] [sync|derived]\n");
+        fprintf(stderr, "hot_ingest [events] [nodes] [batch] [dir] [sync|derived|v7] [node-run-min]\n");
         return BF_EXIT_USAGE;
     }
     enum bf_code code = hot_destroy(dir, &err);

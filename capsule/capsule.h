@@ -20,7 +20,7 @@ extern const struct bf_metric_def capsule_metric_defs[CAPSULE_METRICS];
 struct capsule_settings {
     char *dir, *bootstrap, *registry_url, *postgres, *http_host, *group, *schemas_dir, *migrations_dir, *log_level, *endpoints_file;
     char *tokens_file, *tls_cert, *tls_key;
-    int64_t http_port, hot_bytes_max, hot_age_ms, batch_events_max, batch_bytes_max, archive_events_max, archive_connections, start_timeout_ms;
+    int64_t http_port, hot_bytes_max, hot_age_ms, batch_events_max, node_run_min, batch_bytes_max, archive_events_max, archive_connections, start_timeout_ms;
     int64_t http_address_connections_max, http_head_timeout_ms, http_idle_timeout_ms;
     int64_t http_connections_max, archive_pool_max, archive_retry_max_ms, schema_retry_ms, value_bytes_max, depth_max;
     int64_t reads_bytes_max;

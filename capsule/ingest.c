@@ -361,6 +361,14 @@ static bool batch_full(const struct ingest *in) {
            hot_batch_bytes(in->batch) >= (size_t)in->c->settings->batch_bytes_max;
 }
 
+/* Nothing has come for a while: what large commits left for later is done now. */
+static void settle(struct ingest *in) {
+    struct bf_err err;
+    enum bf_code code = hot_settle(in->c->hot, &err);
+    if (code != BF_OK && code != BF_NOMEM)
+        ingest_fatal(in, "hot_store_failed", &err, BF_EXIT_STATE);
+}
+
 /* One poll and what follows from it. */
 static enum bf_code step(struct ingest *in, struct bf_err *err) {
     const struct bf_message *msg;
@@ -374,8 +382,11 @@ static enum bf_code step(struct ingest *in, struct bf_err *err) {
     } else if (code != BF_NOT_FOUND && code != BF_AGAIN) {
         return code;
     }
+    bool idle = code == BF_NOT_FOUND && !pending;
     code = ingest_commit(in, err);
     housekeeping(in);
+    if (idle)
+        settle(in);
     return code == BF_NOMEM ? BF_OK : code;
 }
 

@@ -79,6 +79,7 @@ static enum bf_code open_hot(struct capsule *c, struct bf_err *err) {
     if (mkdir(c->settings->dir, 0700) != 0 && access(c->settings->dir, W_OK) != 0)
         return bf_fail(err, BF_INVALID, 0, "dir: %s cannot be made or written", c->settings->dir);
     const struct hot_settings settings = {.dir = dir, .map_bytes_max = c->settings->hot_bytes_max, .cluster_id = c->cluster_id,
+                                          .node_run_min = (size_t)c->settings->node_run_min,
                                           .sync_every_commit = c->settings->sync_commits};
     enum bf_code code = hot_open(&settings, &c->hot, err);
     if (code != BF_REJECTED)

@@ -53,6 +53,8 @@ static const struct bf_setting table[] = {
      "Archived records older than this are dropped from the hot store"},
     {"batch-events-max", BF_SETTING_INT, F(batch_events_max), "16384", 1, 1000000, false, false, "events",
      "The most one hot commit holds"},
+    {"node-run-min", BF_SETTING_INT, F(node_run_min), "4096", 0, 1000000, false, false, "events",
+     "Hot commits of so many events add to the node index as a sorted run that is merged later; 0: never"},
     {"batch-bytes-max", BF_SETTING_BYTES, F(batch_bytes_max), "32MiB", 64 * KIB, GIB, false, false, "bytes",
      "The most one hot commit holds"},
     {"archive-connections", BF_SETTING_INT, F(archive_connections), "2", 1, 2, false, false, "connections",

@@ -24,6 +24,8 @@ struct hot_settings {
     const char *dir;        /* made when missing */
     int64_t map_bytes_max;  /* sparse; the most the store may hold */
     const char *cluster_id; /* of Kafka; another one recorded inside gives BF_BROKEN */
+    size_t node_run_min;    /* commits of so many events write the node index as a sorted run, merged later (hot_settle); 0: never */
+    size_t node_merge_pairs; /* of node and topic that one transaction of a merge moves; 0: 8192, which copies 70 MB of pages at most */
     bool sync_every_commit; /* fdatasync at each commit; off: when it is closed, and when the kernel sees fit */
 };
 
@@ -65,6 +67,10 @@ BF_MUST_CHECK enum bf_code hot_batch_commit(struct hot_batch *b, struct hot_comm
                                             void (*per_event)(void *ctx, size_t index, enum disposition d, uint32_t revision,
                                                               int64_t recorded_at_us),
                                             void *ctx, struct bf_err *err);
+
+/* Put the node index in order after large commits: answers about a node are faster then. Done by itself while commits come; call it when none do. Takes
+ * as long as a large commit or two; nothing to do after small ones. BF_NOMEM: the map is full, it stays as it is. */
+BF_MUST_CHECK enum bf_code hot_settle(struct hot *h, struct bf_err *err);
 
 /* Everything, notes too, is on the disk afterwards. Takes as long as the disk does: not for a loop that others wait for. */
 BF_MUST_CHECK enum bf_code hot_sync(struct hot *h, struct bf_err *err);

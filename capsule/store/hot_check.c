@@ -9,6 +9,7 @@ struct check {
     struct hot *h;
     MDB_txn *txn;
     int64_t hot_from_us;
+    struct node_runs runs;
     uint64_t expected[DBS]; /* entries that the log calls for */
     struct bf_err *err;
 };
@@ -53,6 +54,23 @@ static bool is_mapped(struct check *c, uint32_t topic_no, const struct bf_uuid *
     return found;
 }
 
+/* Is its entry still in a run that its node's row names? */
+static bool is_in_run(struct check *c, uint32_t node_no, uint32_t topic_no, const struct hot_key *by_node) {
+    struct node_topic_row row;
+    struct hot_key pair = key_pair(node_no, topic_no);
+    uint32_t in_runs = hot_get(c->txn, c->h->db[DB_NODE_TOPICS], &pair, &row, sizeof row) == MDB_SUCCESS ? node_runs_of(&c->runs, &row, node_no, topic_no) : 0;
+    for (uint32_t run = 0; in_runs >> run != 0; run++) {
+        struct hot_key key = {.len = 0};
+        key_u32(&key, run);
+        key_raw(&key, by_node->bytes, by_node->len);
+        if ((in_runs >> run & 1) != 0 && hot_get(c->txn, c->h->db[DB_NODE_RUNS], &key, NULL, 0) == MDB_SUCCESS) {
+            c->expected[DB_NODE_RUNS]++;
+            return true;
+        }
+    }
+    return false;
+}
+
 static enum bf_code check_event(struct check *c, uint32_t topic_no, int64_t at, struct bf_slice record) {
     struct event ev;
     struct id_row row;
@@ -71,7 +89,7 @@ static enum bf_code check_event(struct check *c, uint32_t topic_no, int64_t at, 
                          : hot_get(c->txn, c->h->db[DB_IDS], &id, &row, sizeof row) != MDB_SUCCESS || row.recorded_at_us != at ||
                                memcmp(row.content_hash, hash, sizeof hash) != 0)
         return FAIL(c, "the id of the event at %lld does not lead to it", (long long)at);
-    enum bf_code code = must_have(c, DB_BY_NODE, &by_node, "nodes", at);
+    enum bf_code code = is_in_run(c, node_no, topic_no, &by_node) ? BF_OK : must_have(c, DB_BY_NODE, &by_node, "nodes", at);
     if (code == BF_OK)
         code = must_have(c, DB_BY_TIME, &by_time, "times", at);
     if (code == BF_OK)
@@ -135,6 +153,23 @@ static enum bf_code check_log(struct check *c) {
     return rc == MDB_SUCCESS ? code : hot_fail(c->err, rc, "walking the log");
 }
 
+/* What is merged already may still lie in its run, too. */
+static enum bf_code check_runs(struct check *c) {
+    MDB_cursor *cur;
+    MDB_val key, value;
+    uint64_t open = 0;
+    int rc = mdb_cursor_open(c->txn, c->h->db[DB_NODE_RUNS], &cur);
+    if (rc != MDB_SUCCESS)
+        return hot_fail(c->err, rc, "opening the runs");
+    while ((rc = mdb_cursor_get(cur, &key, &value, MDB_NEXT)) == MDB_SUCCESS) {
+        if (key.mv_size != 28 || bf_get_be32(key.mv_data) >= c->runs.count)
+            break;
+        open += bf_get_be64((const char *)key.mv_data + 4) >= c->runs.merged_to;
+    }
+    mdb_cursor_close(cur);
+    return rc == MDB_NOTFOUND && open == c->expected[DB_NODE_RUNS] ? BF_OK : FAIL(c, "the runs of the node index have other entries than the log calls for");
+}
+
 /* As every record has its entries, equal numbers mean that there are no others. */
 static enum bf_code check_counts(struct check *c) {
     static const struct {
@@ -148,7 +183,7 @@ static enum bf_code check_counts(struct check *c) {
             return FAIL(c, "the index of %s has %zu entries, the log calls for %llu", exact[i].what, stat.ms_entries,
                         (unsigned long long)c->expected[exact[i].db]);
     }
-    return BF_OK;
+    return check_runs(c);
 }
 
 /* ---- rows that outlive records ---- */
@@ -186,15 +221,19 @@ static enum bf_code check_id(struct check *c, const MDB_val *key, const MDB_val 
 }
 
 static enum bf_code check_gone(struct check *c, const MDB_val *key, const MDB_val *value) {
-    struct gone_row gone;
     struct bf_slice record;
-    if (key->mv_size != 8 || value->mv_size != sizeof gone)
+    struct record_id of;
+    struct bf_uuid id;
+    if (key->mv_size != 28 || value->mv_size != sizeof(struct gone_row))
         return FAIL(c, "the row of an id that is gone has another size");
     int64_t at = (int64_t)bf_get_be64(key->mv_data);
-    memcpy(&gone, value->mv_data, sizeof gone);
-    if (!is_mapped(c, gone.topic_no, &gone.id, at))
+    uint32_t topic_no = bf_get_be32((const char *)key->mv_data + 8);
+    memcpy(&id, (const char *)key->mv_data + 12, sizeof id);
+    if (!is_mapped(c, topic_no, &id, at))
         return FAIL(c, "the id that was recorded at %lld and is gone does not lead there", (long long)at);
-    return hot_log_get(c->h, c->txn, at, &record) == MDB_NOTFOUND ? BF_OK : FAIL(c, "the record at %lld is gone and is there", (long long)at);
+    bool there = hot_log_get(c->h, c->txn, at, &record) == MDB_SUCCESS && record_event_id(record, &of) && of.revision == 1 &&
+                 of.topic_no == topic_no && memcmp(&of.id, &id, sizeof id) == 0;
+    return there ? FAIL(c, "the record at %lld is gone and is there", (long long)at) : BF_OK;
 }
 
 static enum bf_code check_run_row(struct check *c, const MDB_val *key, const MDB_val *value) {
@@ -219,19 +258,26 @@ static enum bf_code check_run_row(struct check *c, const MDB_val *key, const MDB
 static enum bf_code check_node_topic(struct check *c, const MDB_val *key, const MDB_val *value) {
     struct node_topic_row row;
     struct source s;
-    struct hot_key prefix = {.len = 0};
+    struct hot_key prefix;
     struct source_range all = {INT64_MIN, INT64_MAX, 0, INT64_MAX};
     uint64_t events = 0;
     memcpy(&row, value->mv_data, sizeof row);
-    key_raw(&prefix, key->mv_data, key->mv_size);
-    int rc = source_open(&s, c->txn, c->h->db[DB_BY_NODE], &prefix, true, &all, false);
+    uint32_t node_no = bf_get_be32(key->mv_data), topic_no = bf_get_be32((const char *)key->mv_data + 4);
+    uint32_t in_runs = node_runs_of(&c->runs, &row, node_no, topic_no);
     bool inside = true;
-    for (; rc == MDB_SUCCESS && !s.done; rc = source_next(&s), events++) {
-        int64_t t = key_time_back(s.event_time_key);
-        inside = inside && t >= row.first_event_time_us &&
-                 (t < row.last_event_time_us || (t == row.last_event_time_us && s.recorded_at_us <= row.last_recorded_at_us));
+    int rc = MDB_SUCCESS;
+    for (int run = -1; run < NODE_RUNS_MAX && rc == MDB_SUCCESS; run++) { /* -1: BY_NODE */
+        if (run >= 0 && (in_runs >> run & 1) == 0)
+            continue;
+        prefix = run < 0 ? key_pair(node_no, topic_no) : node_run_prefix((uint32_t)run, node_no, topic_no);
+        rc = source_open(&s, c->txn, c->h->db[run < 0 ? DB_BY_NODE : DB_NODE_RUNS], &prefix, true, &all, false);
+        for (; rc == MDB_SUCCESS && !s.done; rc = source_next(&s), events++) {
+            int64_t t = key_time_back(s.event_time_key);
+            inside = inside && t >= row.first_event_time_us &&
+                     (t < row.last_event_time_us || (t == row.last_event_time_us && s.recorded_at_us <= row.last_recorded_at_us));
+        }
+        source_close(&s);
     }
-    source_close(&s);
     if (rc != MDB_SUCCESS)
         return hot_fail(c->err, rc, "walking a node");
     if (!inside || row.events < events || (c->hot_from_us == 0 && row.events != events))
@@ -280,6 +326,8 @@ enum bf_code hot_check(struct hot *h, struct bf_err *err) {
     if (code != BF_OK)
         return code;
     int rc = hot_meta_get_i64(h, c.txn, "hot_from", &c.hot_from_us);
+    if (rc == MDB_SUCCESS)
+        rc = node_runs_get(h, c.txn, &c.runs);
     if (rc != MDB_SUCCESS)
         code = hot_fail(err, rc, "reading where hot begins");
     if (code == BF_OK)

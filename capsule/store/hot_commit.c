@@ -222,12 +222,17 @@ enum bf_code hot_batch_commit(struct hot_batch *b, struct hot_commit_result *res
                               void (*per_event)(void *ctx, size_t index, enum disposition d, uint32_t revision, int64_t recorded_at_us),
                               void *ctx, struct bf_err *err) {
     struct commit c = {.h = b->h, .b = b};
+    enum bf_code code = BF_OK;
     if (nothing_to_say(b)) {
         batch_clear(b);
         *result = (struct hot_commit_result){.recorded_through_us = atomic_load(&b->h->recorded_through_us)};
         return BF_OK;
     }
-    enum bf_code code = check_room(b, err);
+    if (b->item_count > 0 && node_runs_due(b->h, b->records))
+        code = hot_settle(b->h, err);
+    if (code == BF_OK)
+        code = check_room(b, err);
+    c.runs = b->h->node_runs;
     if (code == BF_OK)
         code = arrange(&c, err);
     if (code == BF_OK)
@@ -240,6 +245,7 @@ enum bf_code hot_batch_commit(struct hot_batch *b, struct hot_commit_result *res
     if (code != BF_OK)
         return code;
     b->h->last_us = c.commit_us;
+    b->h->node_runs = c.runs;
     count_result(&c);
     if (per_event != NULL)
         tell_each(b, per_event, ctx);

@@ -87,12 +87,6 @@ static enum bf_code offer_record(struct fetch *f, int64_t recorded_at_us, struct
 
 /* ---- streaming ---- */
 
-static bool source_before(const struct source *a, const struct source *b, bool descending) {
-    if (a->event_time_key != b->event_time_key)
-        return (a->event_time_key < b->event_time_key) != descending;
-    return (a->recorded_at_us < b->recorded_at_us) != descending;
-}
-
 /* Keys alone rule out most of what does not fit: topic (in the value of the time index) and recorded_at. */
 static bool worth_a_look(const struct fetch *f, const struct source *s) {
     if (s->recorded_at_us < f->recorded_from_us || s->recorded_at_us > f->recorded_through_us)
@@ -184,8 +178,8 @@ static void list_fini(struct source_list *list) {
     free(list->sources);
 }
 
-static enum bf_code list_add(struct fetch *f, struct source_list *list, uint32_t node_no, uint32_t topic_no, bool descending,
-                             const struct source_range *r, struct bf_err *err) {
+static enum bf_code list_add(struct fetch *f, struct source_list *list, enum hot_db db, const struct hot_key *prefix, const struct source_range *r,
+                             struct bf_err *err) {
     if (list->count == list->capacity) {
         size_t capacity = list->capacity == 0 ? 8 : list->capacity * 2;
         struct source *sources = realloc(list->sources, capacity * sizeof *sources);
@@ -194,10 +188,22 @@ static enum bf_code list_add(struct fetch *f, struct source_list *list, uint32_t
         list->sources = sources;
         list->capacity = capacity;
     }
-    struct hot_key prefix = key_pair(node_no, topic_no);
     struct source *s = &list->sources[list->count++];
-    int rc = source_open(s, f->txn, f->h->db[DB_BY_NODE], &prefix, true, r, descending);
+    int rc = source_open(s, f->txn, f->h->db[db], prefix, true, r, f->q->order == ORDER_EVENT_TIME && f->q->descending);
     return rc == MDB_SUCCESS ? BF_OK : hot_fail(err, rc, "opening a node's history");
+}
+
+static enum bf_code list_topic(struct fetch *f, struct source_list *list, uint32_t node_no, uint32_t topic_no, const struct node_topic_row *row,
+                               const struct source_range *r, struct bf_err *err) {
+    struct hot_key prefix = key_pair(node_no, topic_no);
+    uint32_t in_runs = node_runs_of(&f->runs, row, node_no, topic_no);
+    enum bf_code code = list_add(f, list, DB_BY_NODE, &prefix, r, err);
+    for (uint32_t run = 0; in_runs >> run != 0 && code == BF_OK; run++) {
+        prefix = node_run_prefix(run, node_no, topic_no);
+        if ((in_runs >> run & 1) != 0)
+            code = list_add(f, list, DB_NODE_RUNS, &prefix, r, err);
+    }
+    return code;
 }
 
 static enum bf_code list_node(struct fetch *f, struct source_list *list, uint32_t node_no, const struct source_range *r, struct bf_err *err) {
@@ -216,7 +222,7 @@ static enum bf_code list_node(struct fetch *f, struct source_list *list, uint32_
         memcpy(&row, value.mv_data, sizeof row);
         list->events += row.events;
         if (topic_filter_allows(&f->topics, topic_no))
-            code = list_add(f, list, node_no, topic_no, f->q->order == ORDER_EVENT_TIME && f->q->descending, r, err);
+            code = list_topic(f, list, node_no, topic_no, &row, r, err);
         rc = mdb_cursor_get(cur, &key, &value, MDB_NEXT);
     }
     mdb_cursor_close(cur);
@@ -340,6 +346,8 @@ enum bf_code hot_fetch(struct hot *h, const struct event_query *q, const struct 
     if (code != BF_OK)
         return code;
     int rc = hot_meta_get_i64(h, f.txn, "hot_from", &hot_from);
+    if (rc == MDB_SUCCESS)
+        rc = node_runs_get(h, f.txn, &f.runs);
     if (rc != MDB_SUCCESS)
         code = hot_fail(err, rc, "reading where hot begins");
     fetch_bounds(&f, hot_from);

@@ -13,6 +13,7 @@ struct fetch {
     size_t limit, taken;
     struct event_page *page;
     struct topic_filter topics;
+    struct node_runs runs;
     int64_t recorded_from_us, recorded_through_us; /* inclusive: what query and hot_from leave */
     bool more; /* something fits beyond the limit */
 };

@@ -91,8 +91,8 @@ static int forget_links(struct forget *f, const struct event *ev, int64_t record
 
 /* The record goes, what identifies the event stays. */
 static int leave_id(struct forget *f, uint32_t topic_no, int64_t recorded_at_us, const struct event *ev) {
-    struct hot_key key = key_recorded(recorded_at_us);
-    struct gone_row gone = {.topic_no = topic_no, .id = ev->id};
+    struct hot_key key = key_gone(recorded_at_us, topic_no, &ev->id);
+    struct gone_row gone;
     int rc = f->gone.cur == NULL ? index_writer_open(&f->gone, f->txn, f->h->db[DB_GONE]) : MDB_SUCCESS;
     memcpy(gone.content_hash, ev->content_hash, sizeof gone.content_hash);
     return rc == MDB_SUCCESS ? index_writer_put(&f->gone, &key, &gone, sizeof gone) : rc;
@@ -161,14 +161,19 @@ static int compare_keys(const void *a, const void *b) {
     return c != 0 ? c : (x->len > y->len) - (x->len < y->len);
 }
 
-static int delete_all(MDB_txn *txn, MDB_dbi db, const struct forget_keys *of) {
+static int delete_all(const struct forget *f, int db) {
+    const struct forget_keys *of = &f->of[db];
     MDB_cursor *cur;
     MDB_val value;
-    int rc = mdb_cursor_open(txn, db, &cur);
+    int rc = mdb_cursor_open(f->txn, f->h->db[db], &cur);
     for (size_t i = 0; i < of->count && rc == MDB_SUCCESS; i++) {
         MDB_val key = key_val(&of->keys[i]);
         rc = mdb_cursor_get(cur, &key, &value, MDB_SET);
-        rc = rc == MDB_SUCCESS ? mdb_cursor_del(cur, 0) : rc == MDB_NOTFOUND ? MDB_CORRUPTED : rc;
+        if (rc == MDB_SUCCESS)
+            rc = mdb_cursor_del(cur, 0);
+        else if (rc == MDB_NOTFOUND && db == DB_BY_NODE)
+            rc = node_run_delete(f->h, f->txn, &of->keys[i]);
+        rc = rc == MDB_NOTFOUND ? MDB_CORRUPTED : rc;
     }
     return rc;
 }
@@ -180,7 +185,7 @@ int forget_apply(struct forget *f) {
         if (of->count == 0)
             continue;
         qsort(of->keys, of->count, sizeof *of->keys, compare_keys);
-        rc = delete_all(f->txn, f->h->db[db], of);
+        rc = delete_all(f, db);
     }
     return rc == MDB_SUCCESS ? note_gone(f) : rc;
 }

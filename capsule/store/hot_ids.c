@@ -22,7 +22,26 @@ static enum verdict compare(const struct hot *h, const struct id_seek *s, uint32
     return id_map_hash(h->ids, topic_no, id) == s->hash ? IS_ANOTHERS : IS_STALE;
 }
 
-/* Whose first revision lies at that moment. */
+/* Does some id with the same hash lie in GONE at that moment? */
+static int is_anothers_in_gone(struct hot *h, MDB_txn *txn, const struct id_seek *s, int64_t at_us, bool *anothers) {
+    struct hot_key prefix = key_recorded(at_us);
+    MDB_cursor *cur;
+    MDB_val key = key_val(&prefix), value;
+    int rc = mdb_cursor_open(txn, h->db[DB_GONE], &cur);
+    if (rc != MDB_SUCCESS)
+        return rc;
+    rc = mdb_cursor_get(cur, &key, &value, MDB_SET_RANGE);
+    for (; rc == MDB_SUCCESS && key_has_prefix(&key, &prefix) && !*anothers; rc = mdb_cursor_get(cur, &key, &value, MDB_NEXT)) {
+        struct bf_uuid id;
+        memcpy(&id, (const char *)key.mv_data + 12, sizeof id);
+        *anothers = id_map_hash(h->ids, bf_get_be32((const char *)key.mv_data + 8), &id) == s->hash;
+    }
+    mdb_cursor_close(cur);
+    return rc == MDB_NOTFOUND ? MDB_SUCCESS : rc;
+}
+
+/* Is it this id's first revision that lies at that moment? What other instances recorded has their clocks: at one moment there may be a record of ours and
+ * any number of theirs. */
 static int look_at(struct hot *h, MDB_txn *txn, const struct id_seek *s, int64_t at_us, enum verdict *verdict, struct id_known *known) {
     struct bf_slice record;
     struct record_id of;
@@ -31,20 +50,24 @@ static int look_at(struct hot *h, MDB_txn *txn, const struct id_seek *s, int64_t
     *verdict = IS_STALE;
     known->revision = 1;
     known->recorded_at_us = at_us;
-    if (rc == MDB_SUCCESS) {
-        if (record_event_id(record, &of) && of.revision == 1)
-            *verdict = compare(h, s, of.topic_no, &of.id);
+    if (rc == MDB_SUCCESS && record_event_id(record, &of) && of.revision == 1)
+        *verdict = compare(h, s, of.topic_no, &of.id);
+    if (*verdict == MATCHES)
         memcpy(known->content_hash, of.content_hash, sizeof known->content_hash);
-        return MDB_SUCCESS;
+    if (*verdict == MATCHES || (rc != MDB_SUCCESS && rc != MDB_NOTFOUND))
+        return rc;
+    struct hot_key key = key_gone(at_us, s->topic_no, &s->id);
+    rc = hot_get(txn, h->db[DB_GONE], &key, &gone, sizeof gone);
+    if (rc == MDB_SUCCESS) {
+        *verdict = MATCHES;
+        memcpy(known->content_hash, gone.content_hash, sizeof known->content_hash);
     }
-    struct hot_key key = key_recorded(at_us);
-    if (rc == MDB_NOTFOUND)
-        rc = hot_get(txn, h->db[DB_GONE], &key, &gone, sizeof gone);
-    if (rc != MDB_SUCCESS)
-        return rc == MDB_NOTFOUND ? MDB_SUCCESS : rc;
-    *verdict = compare(h, s, gone.topic_no, &gone.id);
-    memcpy(known->content_hash, gone.content_hash, sizeof known->content_hash);
-    return MDB_SUCCESS;
+    if (rc != MDB_NOTFOUND)
+        return rc;
+    bool anothers = *verdict == IS_ANOTHERS;
+    rc = anothers ? MDB_SUCCESS : is_anothers_in_gone(h, txn, s, at_us, &anothers);
+    *verdict = anothers ? IS_ANOTHERS : IS_STALE;
+    return rc;
 }
 
 static int each_row(struct hot *h, MDB_txn *txn, const struct id_seek *s, int (*each)(void *ctx, const struct id_known *known), void *ctx) {
@@ -154,11 +177,11 @@ static int put_record(struct hot *h, const MDB_val *key, const MDB_val *value) {
 }
 
 static int put_gone(struct hot *h, const MDB_val *key, const MDB_val *value) {
-    struct gone_row gone;
-    if (value->mv_size != sizeof gone)
+    struct bf_uuid id;
+    if (key->mv_size != 28 || value->mv_size != sizeof(struct gone_row))
         return MDB_CORRUPTED;
-    memcpy(&gone, value->mv_data, sizeof gone);
-    return put_hash(h, gone.topic_no, &gone.id, (int64_t)bf_get_be64(key->mv_data));
+    memcpy(&id, (const char *)key->mv_data + 12, sizeof id);
+    return put_hash(h, bf_get_be32((const char *)key->mv_data + 8), &id, (int64_t)bf_get_be64(key->mv_data));
 }
 
 static int put_later(struct hot *h, const MDB_val *key, const MDB_val *value) {

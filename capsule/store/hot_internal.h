@@ -6,8 +6,10 @@
  *   LOG         recorded_at                              -> record (hot_record.h)
  *   COMMITS     recorded_at of the commit                -> struct commit_row, its partitions, its intervals
  *   IDS         topic, id 16, revision                   -> struct id_row: all of ids that ascend, else revisions after the first; never evicted
- *   GONE        recorded_at                              -> struct gone_row: first revisions, of ids that do not ascend, that are in the archive only
+ *   GONE        recorded_at, topic, id 16                -> struct gone_row: first revisions, of ids that do not ascend, that are in the archive only;
+ *                                                           recorded here or elsewhere, so two may have one recorded_at
  *   BY_NODE     node, topic, event time, recorded_at     -> nothing
+ *   NODE_RUNS   run, node, topic, event time, recorded_at -> nothing: entries of BY_NODE that are not there yet (hot_node_runs.c)
  *   BY_TIME     event time, recorded_at                  -> topic
  *   RUNS        topic, partition, first offset           -> struct run_row: records of one commit, recorded_at without a hole
  *   LINKS       kind, 16 bytes, recorded_at              -> nothing
@@ -34,7 +36,7 @@
 #include <stdatomic.h>
 
 enum hot_db {
-    DB_META, DB_LOG, DB_COMMITS, DB_IDS, DB_GONE, DB_BY_NODE, DB_BY_TIME, DB_RUNS, DB_LINKS, DB_SEEN, DB_POISON_AT, DB_POISON_OF,
+    DB_META, DB_LOG, DB_COMMITS, DB_IDS, DB_GONE, DB_BY_NODE, DB_NODE_RUNS, DB_BY_TIME, DB_RUNS, DB_LINKS, DB_SEEN, DB_POISON_AT, DB_POISON_OF,
     DB_TOPICS, DB_NODES, DB_NODE_TOPICS, DB_PARTITIONS, DB_LEDGER, DB_SCHEMAS, DB_NOTES, DBS
 };
 
@@ -53,8 +55,6 @@ struct id_row {
     uint8_t content_hash[16];
 };
 struct gone_row {
-    uint32_t topic_no, unused;
-    struct bf_uuid id;
     uint8_t content_hash[16];
 };
 struct run_row {
@@ -65,6 +65,13 @@ struct node_topic_row {
     int64_t first_event_time_us, last_event_time_us;
     int64_t archived_last_us; /* no event of it that is in the archive only is later; NOTHING_ARCHIVED */
     int64_t last_recorded_at_us; /* of the last by (event time, recorded_at), which may have been evicted, refused or forgotten since */
+    uint32_t runs_generation, runs; /* a bit for each run of that generation that has some of them */
+};
+#define NODE_RUNS_MAX 16
+struct node_runs { /* a row of META */
+    uint32_t generation, count;
+    uint64_t entries;
+    uint64_t merged_to; /* node and topic: those below are merged already; 0: none */
 };
 #define NOTHING_ARCHIVED INT64_MIN
 /* Count so many more events; the last of them by (event time, recorded_at) is named. !found: there is no row yet. */
@@ -135,6 +142,8 @@ struct hot {
     uint32_t next_node_no;
     int64_t last_us;
     bool revised_unsaved; /* some topic's `revised` is not persisted yet */
+    size_t node_run_min, node_merge_pairs; /* as in the settings */
+    struct node_runs node_runs; /* as committed */
     /* under pool_lock: reset read transactions, ready to be renewed */
     pthread_mutex_t pool_lock;
     MDB_txn **idle;
@@ -205,6 +214,12 @@ static inline struct hot_key key_id_prefix(uint32_t topic_no, const struct bf_uu
 static inline struct hot_key key_id(uint32_t topic_no, const struct bf_uuid *id, uint32_t revision) {
     struct hot_key k = key_id_prefix(topic_no, id);
     key_u32(&k, revision);
+    return k;
+}
+static inline struct hot_key key_gone(int64_t recorded_at_us, uint32_t topic_no, const struct bf_uuid *id) {
+    struct hot_key k = key_recorded(recorded_at_us);
+    key_u32(&k, topic_no);
+    key_raw(&k, id, sizeof *id);
     return k;
 }
 static inline struct hot_key key_pair(uint32_t a, uint32_t b) { /* (node, topic) or (topic, partition) */
@@ -345,6 +360,7 @@ struct commit {
     MDB_txn *txn;
     int64_t first_us, commit_us;
     uint64_t log_bytes;
+    struct node_runs runs; /* after this commit */
     struct hot_commit_result result;
 };
 /* Each step writes one kind of thing for the whole batch; an MDB code. Items are in b->order by slot and offset. */
@@ -355,6 +371,17 @@ int commit_times(struct commit *c);      /* BY_TIME */
 int commit_links(struct commit *c);      /* LINKS */
 int commit_seen(struct commit *c);       /* SEEN, POISON_AT, POISON_OF */
 int commit_partitions(struct commit *c); /* RUNS, LEDGER, PARTITIONS, COMMITS */
+
+/* ---- the node index in runs ---- */
+int node_runs_get(struct hot *h, MDB_txn *txn, struct node_runs *runs);
+/* The runs, a bit each, that have entries of this node and topic. */
+uint32_t node_runs_of(const struct node_runs *runs, const struct node_topic_row *row, uint32_t node_no, uint32_t topic_no);
+struct hot_key node_run_prefix(uint32_t run, uint32_t node_no, uint32_t topic_no);
+bool node_runs_wanted(const struct hot *h, size_t entries); /* by a commit of so many */
+bool node_runs_due(const struct hot *h, size_t entries);    /* hot_settle() must come before such a commit */
+int node_run_write(struct commit *c, const struct sort_key *keys, size_t n); /* sorted as in BY_NODE */
+void node_run_mark(const struct node_runs *runs, uint32_t run, struct node_topic_row *row);
+int node_run_delete(struct hot *h, MDB_txn *txn, const struct hot_key *by_node); /* MDB_NOTFOUND */
 
 /* ---- ledger ---- */
 /* Give [from, to) this disposition (-1: forget it), whatever it had; keeps by_disposition in step. */
@@ -399,6 +426,7 @@ int source_open(struct source *s, MDB_txn *txn, MDB_dbi db, const struct hot_key
                 bool descending);
 int source_next(struct source *s);
 void source_close(struct source *s);
+bool source_before(const struct source *a, const struct source *b, bool descending); /* where they stand */
 /* The same with a cursor of the caller's, who closes it in place of source_close(). */
 int source_open_at(struct source *s, MDB_cursor *cur, const struct hot_key *prefix, bool timed, const struct source_range *range, bool descending);
 

@@ -31,8 +31,8 @@ static int note_revision(void *ctx, const struct id_known *known) {
 }
 
 static int put_gone(struct hot *h, MDB_txn *txn, uint32_t topic_no, const struct hot_known_id *known) {
-    struct hot_key key = key_recorded(known->recorded_at_us);
-    struct gone_row gone = {.topic_no = topic_no, .id = known->id};
+    struct hot_key key = key_gone(known->recorded_at_us, topic_no, &known->id);
+    struct gone_row gone;
     memcpy(gone.content_hash, known->content_hash, sizeof gone.content_hash);
     return hot_put(txn, h->db[DB_GONE], &key, &gone, sizeof gone);
 }

@@ -16,6 +16,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#define MERGE_PAIRS 8192
 #define FORMAT_VERSION 4 /* 2: events carry their content's hash; 3: the map of ids; 4: where a node's last event lies, and which topics have revisions */
 #define READERS_MAX 1024
 #define MAP_BYTES_LEAST ((int64_t)1 << 20)
@@ -27,7 +28,7 @@
 
 static const char *const db_names[DBS] = {
     [DB_META] = "meta", [DB_LOG] = "log", [DB_COMMITS] = "commits", [DB_IDS] = "ids", [DB_GONE] = "gone",
-    [DB_BY_NODE] = "by_node", [DB_BY_TIME] = "by_time", [DB_RUNS] = "runs", [DB_LINKS] = "links", [DB_SEEN] = "seen", [DB_POISON_AT] = "poison_at",
+    [DB_BY_NODE] = "by_node", [DB_NODE_RUNS] = "node_runs", [DB_BY_TIME] = "by_time", [DB_RUNS] = "runs", [DB_LINKS] = "links", [DB_SEEN] = "seen", [DB_POISON_AT] = "poison_at",
     [DB_POISON_OF] = "poison_of", [DB_TOPICS] = "topics", [DB_NODES] = "nodes", [DB_NODE_TOPICS] = "node_topics",
     [DB_PARTITIONS] = "partitions", [DB_LEDGER] = "ledger", [DB_SCHEMAS] = "schemas", [DB_NOTES] = "notes",
 };
@@ -297,6 +298,8 @@ static enum bf_code load(struct hot *h, const char *cluster_id, struct bf_err *e
             rc = hot_topics_load(h, txn);
         if (rc == MDB_SUCCESS)
             rc = hot_notes_load(h, txn);
+        if (rc == MDB_SUCCESS)
+            rc = node_runs_get(h, txn, &h->node_runs);
         if (rc != MDB_SUCCESS)
             code = hot_fail(err, rc, "loading");
     }
@@ -357,6 +360,8 @@ static enum bf_code hot_new(const struct hot_settings *settings, struct hot **ou
     uint64_t room = h->bytes_max / 8;
     h->bytes_full = h->bytes_max - (room > (UINT64_C(256) << 20) ? UINT64_C(256) << 20 : room);
     h->sync_every_commit = settings->sync_every_commit;
+    h->node_run_min = settings->node_run_min;
+    h->node_merge_pairs = settings->node_merge_pairs != 0 ? settings->node_merge_pairs : MERGE_PAIRS;
     pthread_mutex_init(&h->pool_lock, NULL);
     pthread_mutex_init(&h->wait_lock, NULL);
     pthread_mutex_init(&h->note_lock, NULL);

@@ -83,6 +83,12 @@ int source_next(struct source *s) {
     return settle(s, rc, &key, &value);
 }
 
+bool source_before(const struct source *a, const struct source *b, bool descending) {
+    if (a->event_time_key != b->event_time_key)
+        return (a->event_time_key < b->event_time_key) != descending;
+    return (a->recorded_at_us < b->recorded_at_us) != descending;
+}
+
 void source_close(struct source *s) {
     if (s->cur != NULL)
         mdb_cursor_close(s->cur);

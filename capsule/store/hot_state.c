@@ -16,7 +16,9 @@ struct state_topic {
 struct state {
     struct hot *h;
     MDB_txn *txn;
-    MDB_cursor *node_topics, *by_node; /* the latter once it is needed */
+    MDB_cursor *node_topics;
+    MDB_cursor *by_node, *in_run[NODE_RUNS_MAX]; /* once they are needed */
+    struct node_runs runs;
     const struct event_query *q;
     struct topic_filter filter;
     struct state_topic *topics; /* of the node at hand; as many as there are topics */
@@ -31,6 +33,8 @@ static enum bf_code state_begin(struct state *s, struct hot *h, const struct eve
         return code;
     int rc = hot_meta_get_i64(h, s->txn, "hot_from", &s->hot_from_us);
     if (rc == MDB_SUCCESS)
+        rc = node_runs_get(h, s->txn, &s->runs);
+    if (rc == MDB_SUCCESS)
         rc = mdb_cursor_open(s->txn, h->db[DB_NODE_TOPICS], &s->node_topics);
     if (rc != MDB_SUCCESS)
         return hot_fail(err, rc, "reading state");
@@ -43,6 +47,10 @@ static enum bf_code state_begin(struct state *s, struct hot *h, const struct eve
 static void state_end(struct state *s) {
     free(s->topics);
     topic_filter_fini(&s->filter);
+    for (size_t i = 0; i < NODE_RUNS_MAX; i++) {
+        if (s->in_run[i] != NULL)
+            mdb_cursor_close(s->in_run[i]);
+    }
     if (s->by_node != NULL)
         mdb_cursor_close(s->by_node);
     if (s->node_topics != NULL)
@@ -107,22 +115,50 @@ static int last_event(struct state *s, const struct state_topic *t, struct bf_sl
     return judge(s, t->no, ev, found);
 }
 
-static enum bf_code search_back(struct state *s, uint32_t node_no, const struct state_topic *t, struct event *ev, bool *found, struct bf_err *err) {
-    struct source src;
+/* Newest first, in BY_NODE and in what is not there yet. */
+static int open_history(struct state *s, uint32_t node_no, const struct state_topic *t, struct source sources[1 + NODE_RUNS_MAX], size_t *count) {
     struct hot_key prefix = key_pair(node_no, t->no);
     struct source_range r = {INT64_MIN, s->as_of_us, s->hot_from_us, INT64_MAX};
-    enum bf_code code = BF_OK;
     int rc = s->by_node == NULL ? mdb_cursor_open(s->txn, s->h->db[DB_BY_NODE], &s->by_node) : MDB_SUCCESS;
     if (rc == MDB_SUCCESS)
-        rc = source_open_at(&src, s->by_node, &prefix, true, &r, true);
-    while (rc == MDB_SUCCESS && code == BF_OK && !src.done && !*found) {
-        if (src.recorded_at_us >= s->hot_from_us && src.recorded_at_us <= s->q->known_by_us) {
-            code = hot_event_view(s->h, s->txn, src.recorded_at_us, ev, err);
+        rc = source_open_at(&sources[0], s->by_node, &prefix, true, &r, true);
+    *count = 1;
+    uint32_t in_runs = node_runs_of(&s->runs, &t->row, node_no, t->no);
+    for (uint32_t run = 0; in_runs >> run != 0 && rc == MDB_SUCCESS; run++) {
+        if ((in_runs >> run & 1) == 0)
+            continue;
+        MDB_cursor **cur = &s->in_run[run];
+        prefix = node_run_prefix(run, node_no, t->no);
+        if (*cur == NULL)
+            rc = mdb_cursor_open(s->txn, s->h->db[DB_NODE_RUNS], cur);
+        if (rc == MDB_SUCCESS)
+            rc = source_open_at(&sources[(*count)++], *cur, &prefix, true, &r, true);
+    }
+    return rc;
+}
+
+static struct source *latest_of(struct source *sources, size_t count) {
+    struct source *latest = NULL;
+    for (size_t i = 0; i < count; i++) {
+        if (!sources[i].done && (latest == NULL || source_before(&sources[i], latest, true)))
+            latest = &sources[i];
+    }
+    return latest;
+}
+
+static enum bf_code search_back(struct state *s, uint32_t node_no, const struct state_topic *t, struct event *ev, bool *found, struct bf_err *err) {
+    struct source sources[1 + NODE_RUNS_MAX], *src;
+    size_t count = 0;
+    enum bf_code code = BF_OK;
+    int rc = open_history(s, node_no, t, sources, &count);
+    while (rc == MDB_SUCCESS && code == BF_OK && !*found && (src = latest_of(sources, count)) != NULL) {
+        if (src->recorded_at_us >= s->hot_from_us && src->recorded_at_us <= s->q->known_by_us) {
+            code = hot_event_view(s->h, s->txn, src->recorded_at_us, ev, err);
             if (code == BF_OK)
                 rc = judge(s, t->no, ev, found);
         }
         if (code == BF_OK && rc == MDB_SUCCESS && !*found)
-            rc = source_next(&src);
+            rc = source_next(src);
     }
     return rc == MDB_SUCCESS ? code : hot_fail(err, rc, "reading a node's state");
 }

@@ -181,7 +181,7 @@ static int keys_by_node(struct commit *c, size_t *count) {
 
 void node_topic_count(struct node_topic_row *row, bool found, size_t events, int64_t first_us, int64_t last_us, int64_t last_recorded_at_us) {
     if (!found)
-        *row = (struct node_topic_row){0, first_us, INT64_MIN, NOTHING_ARCHIVED, 0};
+        *row = (struct node_topic_row){.first_event_time_us = first_us, .last_event_time_us = INT64_MIN, .archived_last_us = NOTHING_ARCHIVED};
     row->events += events;
     row->first_event_time_us = first_us < row->first_event_time_us ? first_us : row->first_event_time_us;
     if (last_us > row->last_event_time_us || (last_us == row->last_event_time_us && last_recorded_at_us > row->last_recorded_at_us)) {
@@ -190,8 +190,8 @@ void node_topic_count(struct node_topic_row *row, bool found, size_t events, int
     }
 }
 
-/* The keys of one node and topic: their times ascend. */
-static int count_node_topic(struct commit *c, const struct sort_key *keys, size_t n) {
+/* The keys of one node and topic: their times ascend. run -1: they are in BY_NODE. */
+static int count_node_topic(struct commit *c, const struct sort_key *keys, size_t n, int run) {
     struct node_topic_row row;
     struct hot_key key = key_pair((uint32_t)(keys[0].w[0] >> 32), (uint32_t)keys[0].w[0]);
     int64_t first = key_time_back(keys[0].w[1]), last = key_time_back(keys[n - 1].w[1]);
@@ -199,22 +199,35 @@ static int count_node_topic(struct commit *c, const struct sort_key *keys, size_
     if (rc != MDB_SUCCESS && rc != MDB_NOTFOUND)
         return rc;
     node_topic_count(&row, rc == MDB_SUCCESS, n, first, last, (int64_t)keys[n - 1].w[2]);
+    if (run >= 0)
+        node_run_mark(&c->runs, (uint32_t)run, &row);
     return hot_put(c->txn, c->h->db[DB_NODE_TOPICS], &key, &row, sizeof row);
 }
 
-int commit_nodes(struct commit *c) {
+static int put_by_node(struct commit *c, const struct sort_key *keys, size_t n) {
     struct index_writer w;
-    size_t n, group = 0;
-    int rc = keys_by_node(c, &n);
-    if (rc == MDB_SUCCESS)
-        rc = index_writer_open(&w, c->txn, c->h->db[DB_BY_NODE]);
-    const struct sort_key *keys = rc == MDB_SUCCESS ? hot_sort(c->b->keys, c->b->spare, n) : NULL;
+    int rc = index_writer_open(&w, c->txn, c->h->db[DB_BY_NODE]);
     for (size_t i = 0; i < n && rc == MDB_SUCCESS; i++) {
         const struct item *item = &c->b->items[keys[i].item];
         struct hot_key key = key_node(item->node_no, item->topic_no, item->event_time_us, item->recorded_at_us);
         rc = index_writer_put(&w, &key, NULL, 0);
-        if (rc == MDB_SUCCESS && (i + 1 == n || keys[i + 1].w[0] != keys[i].w[0])) {
-            rc = count_node_topic(c, keys + group, i + 1 - group);
+    }
+    return rc;
+}
+
+int commit_nodes(struct commit *c) {
+    size_t n, group = 0;
+    int run = -1, rc = keys_by_node(c, &n);
+    const struct sort_key *keys = rc == MDB_SUCCESS ? hot_sort(c->b->keys, c->b->spare, n) : NULL;
+    if (rc == MDB_SUCCESS && node_runs_wanted(c->h, n) && c->runs.count < NODE_RUNS_MAX && c->runs.merged_to == 0) {
+        run = (int)c->runs.count;
+        rc = node_run_write(c, keys, n);
+    } else if (rc == MDB_SUCCESS) {
+        rc = put_by_node(c, keys, n);
+    }
+    for (size_t i = 0; i < n && rc == MDB_SUCCESS; i++) {
+        if (i + 1 == n || keys[i + 1].w[0] != keys[i].w[0]) {
+            rc = count_node_topic(c, keys + group, i + 1 - group, run);
             group = i + 1;
         }
     }

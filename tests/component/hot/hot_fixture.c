@@ -32,10 +32,13 @@ void fixture_dir_remove(char *dir) {
     free(dir);
 }
 
+size_t fixture_node_run_min = 20;
+
 struct hot *fixture_open(const char *dir, int64_t map_bytes) {
     struct bf_err err;
     struct hot *h = NULL;
-    struct hot_settings settings = {.dir = dir, .map_bytes_max = map_bytes, .cluster_id = "test"};
+    struct hot_settings settings = {
+        .dir = dir, .map_bytes_max = map_bytes, .cluster_id = "test", .node_run_min = fixture_node_run_min, .node_merge_pairs = 2};
     assert_ok(hot_open(&settings, &h, &err));
     return h;
 }

@@ -23,6 +23,7 @@ void fixture_assert_code(enum bf_code expected, enum bf_code code, const struct 
 
 char *fixture_dir(void);             /* a new folder; fixture_dir_remove() */
 void fixture_dir_remove(char *dir);
+extern size_t fixture_node_run_min; /* for fixture_open(): some commits write runs of the node index, some do not */
 struct hot *fixture_open(const char *dir, int64_t map_bytes);
 
 /* xorshift64*: the same numbers for the same seed, everywhere */

@@ -387,6 +387,47 @@ static void test_store__keeps_ids_apart_whose_hashes_are_equal(void **state) {
     hot_close(h);
 }
 
+static void expect_known(struct hot *h, const struct bf_uuid *ids, size_t count, int64_t at_us) {
+    struct bf_err err;
+    assert_ok(hot_check(h, &err));
+    for (size_t i = 0; i < count; i++) {
+        uint32_t revision = 0;
+        int64_t recorded_at_us = 0;
+        assert_ok(hot_id_newest(h, text(TOPIC), &ids[i], INT64_MAX, &revision, &recorded_at_us, &err));
+        assert_int_equal(revision, 1);
+        assert_int_equal(recorded_at_us, at_us);
+    }
+}
+
+/* Instances have clocks of their own: what one learns of the others may bear the moment of a record of its own, or of a third one's. */
+static void test_store__tells_apart_what_instances_recorded_at_one_moment(void **state) {
+    struct fixture *f = *state;
+    struct bf_err err;
+    struct bf_uuid ids[4];
+    uint32_t revision;
+    int64_t at_us;
+    size_t evicted;
+    numbers(ids, 4);
+    struct hot *h = fixture_open(f->dir, FIXTURE_MAP_BYTES);
+    commit_ids(h, 0, ids, 1, "a");
+    assert_ok(hot_id_newest(h, text(TOPIC), &ids[0], INT64_MAX, &revision, &at_us, &err));
+    struct hot_known_id known[3];
+    for (size_t i = 0; i < 3; i++)
+        known[i] = (struct hot_known_id){.topic = text(TOPIC), .node_id = text(NODE), .id = ids[i + 1], .revision = 1, .recorded_at_us = at_us,
+                                         .event_time_us = 1, .content_hash = {(uint8_t)i}};
+    assert_ok(hot_set_hot_from(h, at_us, &err));
+    assert_ok(hot_learn_ids(h, known, 3, &err));
+    expect_known(h, ids, 4, at_us);
+    assert_ok(hot_evict(h, INT64_MAX, 1, &evicted, &err));
+    assert_int_equal(evicted, 1);
+    expect_known(h, ids, 4, at_us);
+    hot_close(h);
+    assert_int_equal(unlink(f->path), 0);
+    h = fixture_open(f->dir, FIXTURE_MAP_BYTES);
+    expect_known(h, ids, 4, at_us);
+    hot_close(h);
+}
+
 static void test_store__learns_revisions_in_any_order(void **state) {
     struct fixture *f = *state;
     struct bf_err err;
@@ -426,6 +467,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_store__makes_a_map_that_is_deleted_or_too_old_from_its_log, setup, teardown),
         cmocka_unit_test_setup_teardown(test_store__is_right_after_a_kill_while_the_map_is_made_anew, setup, teardown),
         cmocka_unit_test_setup_teardown(test_store__keeps_ids_apart_whose_hashes_are_equal, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_store__tells_apart_what_instances_recorded_at_one_moment, setup, teardown),
         cmocka_unit_test_setup_teardown(test_store__learns_revisions_in_any_order, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

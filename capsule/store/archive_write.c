@@ -21,6 +21,8 @@ struct write {
     const struct bf_uuid *owner;
     const struct hot_chunk *chunk;
     bool staged;
+    struct interval *again; /* staged: offsets whose events were there already, from elsewhere; malloc'd, topics borrowed from the chunk */
+    size_t again_count;
 };
 
 /* ---- the fence ---- */
@@ -85,7 +87,7 @@ static const char *const unstage_sql[] = {
     " select s.topic, s.event_id, s.revision, s.kafka_partition, s.kafka_offset, s.kafka_time, s.recorded_at"
     " from " STAGED " s join capsule.events e using (event_id, revision, topic, event_time)"
     " where (s.kafka_partition, s.kafka_offset) <> (e.kafka_partition, e.kafka_offset) and s.content_hash = e.content_hash"
-    " on conflict do nothing",
+    " on conflict do nothing returning topic, kafka_partition, kafka_offset",
     /* there already with other content: the next revision */
     "with more as (insert into capsule.events (" ARCHIVE_EVENT_COLUMNS ")"
     " select s.event_id, n.newest + row_number() over (partition by s.topic, s.event_id order by s.recorded_at), s.kafka_partition,"
@@ -98,14 +100,40 @@ static const char *const unstage_sql[] = {
     " insert into capsule.revisions (topic, event_id, revision, recorded_at) select * from more on conflict do nothing",
 };
 
+/* The hot store took them for new: the ledger has to say otherwise. Other statements return no rows. */
+static enum bf_code keep_again(struct write *w, const PGresult *r, struct bf_err *err) {
+    int rows = PQntuples(r);
+    if (rows == 0)
+        return BF_OK;
+    struct interval *again = realloc(w->again, (w->again_count + (size_t)rows) * sizeof *again);
+    if (!again)
+        return bf_fail(err, BF_NOMEM, 0, "no memory for %d intervals", rows);
+    w->again = again;
+    for (int i = 0; i < rows; i++) {
+        struct interval iv = {pg_bytes(r, i, 0), pg_int4(r, i, 1), pg_int8(r, i, 2), pg_int8(r, i, 2) + 1, DISPOSITION_DUPLICATE};
+        for (size_t k = 0; k < w->chunk->event_count; k++)
+            if (bf_slice_eq(w->chunk->events[k].topic, iv.topic)) {
+                iv.topic = w->chunk->events[k].topic; /* which outlives the result */
+                break;
+            }
+        again[w->again_count++] = iv;
+    }
+    return BF_OK;
+}
+
 static enum bf_code put_staged(struct write *w, struct bf_err *err) {
     struct archive *a = w->a;
+    w->again_count = 0;
     enum bf_code code = archive_script(a, "create temp table staged_events (like capsule.events) on commit drop", "staging", err);
     if (code == BF_OK)
         code = archive_copy_events(a, STAGED, w->chunk->events, 0, w->chunk->event_count, err);
     for (size_t i = 0; code == BF_OK && i < sizeof unstage_sql / sizeof *unstage_sql; i++) {
+        PGresult *r = NULL;
         params_clear(&a->params);
-        code = archive_exec(a, unstage_sql[i], "unstaging", NULL, err);
+        code = archive_exec(a, unstage_sql[i], "unstaging", &r, err);
+        if (code == BF_OK)
+            code = keep_again(w, r, err);
+        PQclear(r);
     }
     return code;
 }
@@ -237,6 +265,25 @@ static int by_place(const void *a, const void *b) {
     return c != 0 ? c : (x->from > y->from) - (x->from < y->from);
 }
 
+/* Take one offset out of the interval that holds it; iv has room for two more. */
+static size_t split_out(struct interval *iv, size_t n, const struct interval *one) {
+    for (size_t i = 0; i < n; i++) {
+        struct interval *whole = &iv[i], rest = *whole;
+        if (!bf_slice_eq(whole->topic, one->topic) || whole->partition != one->partition || one->from < whole->from || one->from >= whole->to)
+            continue;
+        rest.from = one->to;
+        whole->to = one->from;
+        if (whole->from == whole->to)
+            *whole = *one;
+        else
+            iv[n++] = *one;
+        if (rest.from < rest.to)
+            iv[n++] = rest;
+        break;
+    }
+    return n;
+}
+
 static void coverage_params(struct params *p, const struct interval *iv, size_t n) {
     params_clear(p);
 #define MERGED(type, add, what)                                                                                                  \
@@ -286,10 +333,12 @@ static enum bf_code put_coverage(struct write *w, struct bf_err *err) {
     if (n == 0)
         return BF_OK;
     /* One commit after another lays the partitions side by side: neighbours lie together only once sorted. */
-    struct interval *iv = malloc(n * sizeof *iv);
+    struct interval *iv = malloc((n + 2 * w->again_count) * sizeof *iv);
     if (!iv)
         return bf_fail(err, BF_NOMEM, 0, "no memory for %zu intervals", n);
     memcpy(iv, w->chunk->intervals, n * sizeof *iv);
+    for (size_t i = 0; i < w->again_count; i++)
+        n = split_out(iv, n, &w->again[i]);
     qsort(iv, n, sizeof *iv, by_place);
     coverage_params(&w->a->params, iv, n);
     free(iv);
@@ -400,6 +449,7 @@ enum bf_code archive_write(struct archive *a, const struct bf_uuid *owner, const
         code = transaction(&w, err);
         if (code == BF_REJECTED && strcmp(err->sqlstate, "23505") == 0) /* somebody wrote the same id at the same moment */
             code = err->code = BF_AGAIN;
+        free(w.again);
     }
     return look_again(&w, code, err);
 }

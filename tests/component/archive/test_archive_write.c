@@ -187,6 +187,19 @@ static void test_write__ids_that_are_there_go_through_staging(void **state) {
     assert_int_equal(test_pg_number(f.conninfo, "select count(*) from capsule.duplicates where kafka_partition = 1 and kafka_offset = 0"), 1);
     assert_int_equal(test_pg_number(f.conninfo, "select revision from capsule.events where kafka_partition = 1 and kafka_offset = 1"), 2);
     assert_int_equal(test_pg_number(f.conninfo, "select count(*) from capsule.current_events"), 3);
+    again[0] = fixture_event(&f, TOPIC, 1, 3, 4);
+    again[1] = ev[1];
+    again[1].partition = 1;
+    again[1].offset = 4;
+    again[1].recorded_at_us = again[0].recorded_at_us + 1;
+    again[2] = fixture_event(&f, TOPIC, 1, 5, 5);
+    c = fixture_chunk(&f, again, 3);
+    assert_ok(archive_write(f.archive, &f.owner, &c, &err));
+    assert_int_equal(rows(&f, "events"), 6);
+    /* The hot store said stored of all of them. */
+    assert_int_equal(test_pg_number(f.conninfo, "select count(*) from capsule.coverage where kafka_partition = 1 and (from_offset, to_offset, disposition) in"
+                                                " ((0, 1, 'duplicate'), (1, 4, 'stored'), (4, 5, 'duplicate'), (5, 6, 'stored'))"), 4);
+    assert_int_equal(test_pg_number(f.conninfo, "select count(*) from capsule.coverage where kafka_partition = 1"), 4);
     fixture_fini(&f);
 }
 

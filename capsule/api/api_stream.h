@@ -1,6 +1,6 @@
 /* A long answer in bounded memory: a page is read from the store, released, rendered, and only then sent, so that a slow client holds
- * no transaction. The digest runs along; the end says how much there was. How an event is written is the format's business
- * (api_writer.h). Private to this folder.
+ * no transaction. Of a long one the last piece is digested by a helper while the next is made: memory is two pieces and two pages. The end
+ * says how much there was. How an event is written is the format's business (api_writer.h). Private to this folder.
  *
  * The end: {"end":true,"count","digest","next","recorded_through","complete"}, as the last line (NDJSON) or event (SSE), and in every format
  * as HTTP trailers Capsule-Count, Capsule-Digest, Capsule-Next, Capsule-Complete. A stream without it was cut.

@@ -31,8 +31,10 @@ static inline void value_end(struct bf_json *j, const char *end) {
 /* A value of few bytes, known beforehand. */
 static inline void put_value(struct bf_json *j, const char *text, size_t len) {
     char *p = value_begin(j, len);
-    if (p != NULL) {
+    if (p != NULL && len > 0) {
         memcpy(p, text, len);
+    }
+    if (p != NULL) {
         value_end(j, p + len);
     }
 }

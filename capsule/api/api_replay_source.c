@@ -235,7 +235,7 @@ static enum bf_code write_page(struct replay *r, struct api_stream *st, struct b
         if (!is_wanted(r, ev)) {
             continue;
         }
-        if (!wait_due(r, st, ev)) {
+        if (api_stream_full(st) || !wait_due(r, st, ev)) {
             return BF_OK;
         }
         if (api_stream_event(st, ev, err) != BF_OK) {

@@ -11,7 +11,8 @@
 #include <string.h>
 
 #define PIECE_BYTES_MAX ((size_t)192 << 20)
-#define PIECE_BYTES_GOAL ((size_t)2 << 20)
+#define PIECE_BYTES_GOAL ((size_t)512 << 10) /* two of them are in memory, and in the processor's cache */
+#define PAGE_BYTES_GOAL ((size_t)2 << 20)    /* what its rows become */
 #define ASIDE_BYTES_MIN ((size_t)64 << 10) /* less is sooner done than handed over */
 #define ROWS_FIRST 128
 #define ROWS_MAX 3000 /* PostgreSQL plans a query for each page */
@@ -26,6 +27,10 @@ size_t api_stream_rows(const struct api_stream *st) {
 
 size_t api_stream_bytes(const struct api_stream *st) {
     return st->buf.len;
+}
+
+bool api_stream_full(const struct api_stream *st) {
+    return st->buf.len >= PIECE_BYTES_GOAL;
 }
 
 bool api_stream_began(const struct api_stream *st) {
@@ -88,7 +93,7 @@ static void next_piece(struct api_stream *st) {
 
 static void adapt_rows(struct api_stream *st, uint64_t written, size_t bytes) {
     size_t per_row = written > 0 ? bytes / written + 1 : 1;
-    size_t fit = PIECE_BYTES_GOAL / per_row + 1;
+    size_t fit = PAGE_BYTES_GOAL / per_row + 1;
     st->rows = st->rows * 2 < fit ? st->rows * 2 : fit;
     st->rows = st->rows < ROWS_MAX ? st->rows : ROWS_MAX;
 }

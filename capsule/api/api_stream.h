@@ -46,6 +46,7 @@ struct api *api_stream_api(struct api_stream *st);
 /* How many rows the next piece should ask for, by how large the last ones were. */
 size_t api_stream_rows(const struct api_stream *st);
 size_t api_stream_bytes(const struct api_stream *st); /* of the piece so far */
+bool api_stream_full(const struct api_stream *st);    /* the piece is large enough: return, and go on in the next call */
 bool api_stream_began(const struct api_stream *st);
 /* False: the client has gone or the server stops; return what there is. */
 bool api_stream_may_wait(const struct api_stream *st);

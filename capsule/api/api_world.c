@@ -18,7 +18,9 @@ struct world {
     struct bf_buf node;          /* the last node looked at; empty: none yet */
     bool inside;                 /* the rest of that node's topics is still to come */
     char inside_topic[CURSOR_TEXT_MAX];
-    struct event_page page;      /* being written */
+    struct event_page page;      /* being written, from `at` on */
+    size_t at;
+    bool exhausted; /* it is the last one */
     struct bf_errand *errand;    /* fetches `next` meanwhile; NULL: not yet */
     struct world_next {
         struct event_page page;
@@ -56,12 +58,14 @@ static int compare_topic(struct bf_slice topic, const char *text) {
     return c != 0 ? c : (topic.len > len) - (topic.len < len);
 }
 
+/* What of the page fits into the piece. */
 static enum bf_code write_rows(struct world *w, struct api_stream *st, const char *after_topic, struct bf_err *err) {
-    for (size_t i = 0; i < w->page.count; i++) {
-        if (after_topic && compare_topic(w->page.events[i].topic, after_topic) <= 0) {
+    for (; w->at < w->page.count && !api_stream_full(st); w->at++) {
+        const struct event *ev = &w->page.events[w->at];
+        if (after_topic && compare_topic(ev->topic, after_topic) <= 0) {
             continue;
         }
-        if (api_stream_event(st, &w->page.events[i], err) != BF_OK) {
+        if (api_stream_event(st, ev, err) != BF_OK) {
             return err->code;
         }
     }
@@ -89,16 +93,7 @@ static void fetch_ahead(struct world *w, struct api_stream *st) {
     }
 }
 
-static enum bf_code world_more(void *source, struct api_stream *st, bool *exhausted, struct bf_err *err) {
-    struct world *w = source;
-    if (w->inside) {
-        event_page_clear(&w->page);
-        if (store_state(w->store, last_node(w), &w->q, w->as_of_us, &w->page, err) != BF_OK) {
-            return err->code;
-        }
-        w->inside = false;
-        return write_rows(w, st, w->inside_topic, err);
-    }
+static enum bf_code next_page(struct world *w, struct api_stream *st, struct bf_err *err) {
     if (!w->errand || !bf_errand_wait(w->errand)) {
         w->next.rows = api_stream_rows(st);
         fetch(w);
@@ -106,19 +101,43 @@ static enum bf_code world_more(void *source, struct api_stream *st, bool *exhaus
     struct event_page page = w->page;
     w->page = w->next.page;
     w->next.page = page;
+    w->at = 0;
     if (w->next.code != BF_OK) {
         *err = w->next.err;
         return err->code;
     }
-    *exhausted = w->next.exhausted;
+    w->exhausted = w->next.exhausted;
     if (w->next.last.len > 0) {
         bf_buf_clear(&w->node);
         bf_buf_append(&w->node, w->next.last.data, w->next.last.len);
     }
-    if (!*exhausted && api_stream_began(st)) {
+    if (!w->exhausted && api_stream_began(st)) {
         fetch_ahead(w, st);
     }
-    return write_rows(w, st, NULL, err);
+    return BF_OK;
+}
+
+/* The rest of the node within which the last answer ended. */
+static enum bf_code finish_node(struct world *w, struct api_stream *st, struct bf_err *err) {
+    if (w->at == w->page.count && store_state(w->store, last_node(w), &w->q, w->as_of_us, &w->page, err) != BF_OK) {
+        return err->code;
+    }
+    enum bf_code code = write_rows(w, st, w->inside_topic, err);
+    w->inside = w->at < w->page.count;
+    return code;
+}
+
+static enum bf_code world_more(void *source, struct api_stream *st, bool *exhausted, struct bf_err *err) {
+    struct world *w = source;
+    if (w->inside) {
+        return finish_node(w, st, err);
+    }
+    if (w->at == w->page.count && next_page(w, st, err) != BF_OK) {
+        return err->code;
+    }
+    enum bf_code code = write_rows(w, st, NULL, err);
+    *exhausted = w->exhausted && w->at == w->page.count;
+    return code;
 }
 
 static const struct api_stream_ops world_ops = {world_more, world_cursor, world_free};

@@ -61,7 +61,8 @@ int hot_get(MDB_txn *txn, MDB_dbi db, const struct hot_key *key, void *row, size
         return rc;
     if (v.mv_size != len)
         return MDB_CORRUPTED;
-    memcpy(row, v.mv_data, len);
+    if (len > 0)
+        memcpy(row, v.mv_data, len);
     return MDB_SUCCESS;
 }
 

@@ -2,6 +2,7 @@
 #include "hot_fixture.h"
 #include "hot_internal.h"
 
+#include "bf_sha256.h"
 #include "bf_time.h"
 
 #include <stdio.h>
@@ -119,6 +120,31 @@ static void test_ids__absent_and_empty_are_different_contents(void **state) {
     ev.headers = text("\0\1h\0\0\0\1x");
     hot_content_hash(&ev, a);
     assert_memory_equal(a, b, sizeof a);
+}
+
+/* However large, and however it is put together: what is kept in stores of years ago must fit. SHA-256 over each part with its length before it. */
+static void test_ids__a_content_s_hash_is_the_same_on_both_ways(void **state) {
+    (void)state;
+    static char value[3000];
+    memset(value, 'v', sizeof value);
+    for (size_t len = 900; len < 1100; len++) {
+        struct event ev = plain_event(TOPIC, 0, 0, 1, NODE, 77, "");
+        uint8_t hash[16], sum[BF_SHA256_BYTES], number[8];
+        struct bf_sha256 sha;
+        ev.value = (struct bf_slice){value, len};
+        hot_content_hash(&ev, hash);
+        bf_sha256_begin(&sha);
+        struct bf_slice parts[] = {ev.key, ev.value, ev.node_id};
+        for (size_t i = 0; i < 3; i++) {
+            bf_put_be64(number, parts[i].data == NULL ? UINT64_MAX : parts[i].len);
+            bf_sha256_add(&sha, number, sizeof number);
+            bf_sha256_add(&sha, parts[i].data, parts[i].len);
+        }
+        bf_put_be64(number, 77);
+        bf_sha256_add(&sha, number, sizeof number);
+        bf_sha256_end(&sha, sum);
+        assert_memory_equal(hash, sum, sizeof hash);
+    }
 }
 
 static void test_ids__an_evicted_id_is_still_recognised(void **state) {
@@ -652,6 +678,7 @@ int main(void) {
         TEST(test_ids__the_same_content_is_a_duplicate_and_another_a_revision),
         TEST(test_ids__an_id_counts_within_its_topic),
         TEST(test_ids__absent_and_empty_are_different_contents),
+        TEST(test_ids__a_content_s_hash_is_the_same_on_both_ways),
         TEST(test_ids__an_evicted_id_is_still_recognised),
         TEST(test_clock__goes_beyond_what_was_reserved_and_never_back),
         TEST(test_wait__returns_when_something_newer_is_committed),

@@ -50,7 +50,8 @@ class Failpoints(LineTest):
             told["at random"] += 1
             return
         if rng.random() < 0.06:
-            shutil.rmtree(capsule.dir)
+            if os.path.exists(capsule.dir):  # it may have died before it made one
+                shutil.rmtree(capsule.dir)
             told["hot store deleted"] += 1
             point, at = rng.choice(REBUILD), 1
         else:

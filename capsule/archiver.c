@@ -142,6 +142,10 @@ enum bf_code archiver_wait_through(struct archiver *ar, int64_t recorded_at_us, 
     return reached ? BF_OK : BF_AGAIN;
 }
 
+static void observe(struct bf_series *e2e, int64_t late_us, size_t times) {
+    bf_series_observe(e2e, late_us > 0 ? (double)late_us / 1e6 : 0, times);
+}
+
 /* `chunk`: as it was written, without what was refused. */
 static void count_events(struct archiver *ar, const struct hot_chunk *chunk) {
     struct bf_series *e2e = bf_metrics_series(ar->c->metrics, M_E2E, "archived", NULL, NULL), *archived = NULL;
@@ -149,10 +153,14 @@ static void count_events(struct archiver *ar, const struct hot_chunk *chunk) {
     char topic[BF_TOPIC_MAX + 1];
     for (size_t i = 0, end; i < chunk->event_count; i = end) {
         const struct bf_slice name = chunk->events[i].topic;
+        size_t alike = i; /* from there on: of one millisecond of the broker's clock, observed together */
         for (end = i; end < chunk->event_count && bf_slice_eq(chunk->events[end].topic, name); end++) {
-            int64_t late = now - chunk->events[end].kafka_time_us;
-            bf_series_observe(e2e, late > 0 ? (double)late / 1e6 : 0, 1);
+            if (chunk->events[end].kafka_time_us != chunk->events[alike].kafka_time_us) {
+                observe(e2e, now - chunk->events[alike].kafka_time_us, end - alike);
+                alike = end;
+            }
         }
+        observe(e2e, now - chunk->events[alike].kafka_time_us, end - alike);
         snprintf(topic, sizeof topic, "%.*s", (int)name.len, (const char *)name.data);
         archived = bf_metrics_series(ar->c->metrics, M_ARCHIVED, topic, NULL, NULL);
         bf_series_add(archived, end - i);

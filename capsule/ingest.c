@@ -97,13 +97,26 @@ void ingest_fatal(struct ingest *in, const char *event, const struct bf_err *err
 
 /* ---- the batch ---- */
 
+static void count_alike(struct ingest *in) {
+    struct rows_alike *a = &in->alike;
+    if (a->count == 0)
+        return;
+    bf_series_add(a->series, a->count);
+    if (a->stored)
+        bf_series_observe(in->e2e, (double)(a->recorded_at_us - a->kafka_time_us) / 1e6, a->count);
+    a->count = 0;
+}
+
+/* Rows of one millisecond of the broker's clock are counted together, as late as the last of them. */
 static void count_row(void *ctx, size_t index, enum disposition d, uint32_t revision, int64_t recorded_at_us) {
     struct ingest *in = ctx;
+    struct rows_alike *a = &in->alike;
     const struct batch_row *row = &in->rows[index];
     bool revised = d == DISPOSITION_STORED && revision > 1;
-    bf_series_add(in->topics[row->topic].series[revised ? SERIES_REVISION : (int)d], 1);
-    if (d == DISPOSITION_STORED)
-        bf_series_observe(in->e2e, (double)(recorded_at_us - row->kafka_time_us) / 1e6, 1);
+    struct bf_series *series = in->topics[row->topic].series[revised ? SERIES_REVISION : (int)d];
+    if (a->count > 0 && (a->series != series || a->kafka_time_us != row->kafka_time_us))
+        count_alike(in);
+    *a = (struct rows_alike){series, row->kafka_time_us, recorded_at_us, a->count + 1, d == DISPOSITION_STORED};
 }
 
 static void count_gaps(struct ingest *in) {
@@ -131,6 +144,7 @@ enum bf_code ingest_commit(struct ingest *in, struct bf_err *err) {
     }
     if (code != BF_OK)
         return code;
+    count_alike(in);
     count_gaps(in);
     in->row_count = 0;
     in->gaps_pending = false;

@@ -38,6 +38,14 @@ struct batch_row {
     int64_t kafka_time_us;
 };
 
+/* Rows in a row that count alike; count 0: none yet. */
+struct rows_alike {
+    struct bf_series *series;
+    int64_t kafka_time_us, recorded_at_us; /* of the last of them */
+    uint64_t count;
+    bool stored;
+};
+
 struct ingest {
     struct capsule *c;
     pthread_t thread;
@@ -56,6 +64,7 @@ struct ingest {
     struct evictor evictor;
     struct bf_header redrive_headers[INGEST_REDRIVE_HEADERS_MAX];
     struct bf_buf redrive_names;
+    struct rows_alike alike;
     struct bf_series *e2e;
     bool full, committing;
     bool gaps_pending; /* the batch holds intervals though perhaps no record */

@@ -6,7 +6,7 @@
 #include <string.h>
 
 #define ARENA_BLOCK_MIN ((size_t)4096)
-#define ARENA_BLOCK_MAX ((size_t)4 << 20)
+#define ARENA_BLOCK_MAX ((size_t)16 << 20) /* larger than any batch under load: the one that is kept then holds the next, whose pages are there */
 
 struct arena_block {
     struct arena_block *older;

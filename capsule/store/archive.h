@@ -21,6 +21,7 @@ struct archive_settings {
     const struct bf_topics *topics; /* how each topic is cut */
     struct schema_cache *schemas;   /* archive_write decodes payloads with it; readers need none */
     int64_t connect_timeout_ms, statement_timeout_ms;
+    int64_t plan_age_max_us; /* how old a kept plan may be; 0: 5 s */
     bool read_only; /* readers: SET default_transaction_read_only */
 };
 

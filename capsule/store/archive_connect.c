@@ -18,6 +18,7 @@
 #define GRACE_MS 5000
 #define CONNECT_TIMEOUT_MS 10000
 #define STATEMENT_TIMEOUT_MS 60000
+#define PLAN_AGE_MAX_US 5000000
 #define COPY_BYTES_MAX ((size_t)512 << 20)
 
 enum bf_code archive_open(const struct archive_settings *settings, struct archive **out, struct bf_err *err) {
@@ -40,6 +41,8 @@ enum bf_code archive_open(const struct archive_settings *settings, struct archiv
         a->s.connect_timeout_ms = CONNECT_TIMEOUT_MS;
     if (a->s.statement_timeout_ms <= 0)
         a->s.statement_timeout_ms = STATEMENT_TIMEOUT_MS;
+    if (a->s.plan_age_max_us <= 0)
+        a->s.plan_age_max_us = PLAN_AGE_MAX_US;
     char *why = NULL;
     PQconninfoOption *parsed = PQconninfoParse(a->conninfo, &why);
     if (!parsed) {
@@ -72,6 +75,7 @@ void archive_disconnect(struct archive *a) {
     if (a->pg)
         PQfinish(a->pg);
     a->pg = NULL;
+    archive_statements_forget(a);
     a->in_transaction = false;
 }
 
@@ -175,7 +179,29 @@ static enum bf_code all_results(struct archive *a, const char *doing, PGresult *
     return code;
 }
 
-static enum bf_code send(struct archive *a, const char *sql, const char *doing, struct bf_err *err) {
+/* Ask under a name; the answer is still to be read. */
+static enum bf_code send_kept(struct archive *a, const char *sql, const char *const *values, const int *formats, const char *doing,
+                              struct bf_err *err) {
+    struct params *p = &a->params;
+    char name[ARCHIVE_STATEMENT_MAX];
+    enum archive_statement_state state;
+    PGresult *r = NULL;
+    enum bf_code code = archive_statement(a, sql, &state, name, err);
+    if (code == BF_OK && state == STATEMENT_TO_PREPARE) {
+        code = PQsendPrepare(a->pg, name, sql, p->count, p->types) ? all_results(a, doing, &r, err) : archive_fail(a, NULL, doing, err);
+        PQclear(r);
+    }
+    if (code != BF_OK) { /* which names the server has is not certain any more: a new session has none */
+        if (code != BF_AGAIN)
+            archive_disconnect(a);
+        return code;
+    }
+    bool sent = state == STATEMENT_ONCE ? PQsendQueryParams(a->pg, sql, p->count, p->types, values, p->lengths, formats, 1)
+                                        : PQsendQueryPrepared(a->pg, name, p->count, values, p->lengths, formats, 1);
+    return sent ? BF_OK : archive_fail(a, NULL, doing, err);
+}
+
+static enum bf_code send(struct archive *a, const char *sql, bool kept, const char *doing, struct bf_err *err) {
     struct params *p = &a->params;
     const char *values[PARAMS_MAX];
     int formats[PARAMS_MAX];
@@ -185,16 +211,27 @@ static enum bf_code send(struct archive *a, const char *sql, const char *doing, 
         formats[i] = 1;
         values[i] = p->lengths[i] < 0 ? NULL : p->lengths[i] == 0 ? "" : p->bytes.data + p->at[i];
     }
+    if (kept)
+        return send_kept(a, sql, values, formats, doing, err);
     if (!PQsendQueryParams(a->pg, sql, p->count, p->types, values, p->lengths, formats, 1))
         return archive_fail(a, NULL, doing, err);
     return BF_OK;
 }
 
-enum bf_code archive_exec(struct archive *a, const char *sql, const char *doing, PGresult **out, struct bf_err *err) {
+/* 26000: the server knows the name no more (somebody said DISCARD, or a pooler gave us another server); 0A000: a migration changed a column's type under a
+ * kept plan. Both are said before the first row. */
+static bool no_longer_kept(struct archive *a, const struct bf_err *err) {
+    bool gone = strcmp(err->sqlstate, "26000") == 0 || strcmp(err->sqlstate, "0A000") == 0;
+    if (gone)
+        archive_disconnect(a); /* a new session begins without any */
+    return gone;
+}
+
+static enum bf_code exec(struct archive *a, const char *sql, bool kept, const char *doing, PGresult **out, struct bf_err *err) {
     PGresult *r = NULL;
     enum bf_code code = archive_ready(a, err);
     if (code == BF_OK)
-        code = send(a, sql, doing, err);
+        code = send(a, sql, kept, doing, err);
     if (code == BF_OK)
         code = all_results(a, doing, &r, err);
     if (code == BF_OK && out)
@@ -202,6 +239,16 @@ enum bf_code archive_exec(struct archive *a, const char *sql, const char *doing,
     else
         PQclear(r);
     return code;
+}
+
+enum bf_code archive_exec(struct archive *a, const char *sql, const char *doing, PGresult **out, struct bf_err *err) {
+    return exec(a, sql, false, doing, out, err);
+}
+
+enum bf_code archive_exec_kept(struct archive *a, const char *sql, const char *doing, PGresult **out, struct bf_err *err) {
+    bf_assert(!a->in_transaction);
+    enum bf_code code = exec(a, sql, true, doing, out, err);
+    return code != BF_OK && no_longer_kept(a, err) ? exec(a, sql, false, doing, out, err) : code;
 }
 
 /* Tell the server that nobody listens any more, and throw away what it had sent. */
@@ -218,11 +265,11 @@ static void stop_stream(struct archive *a, int64_t deadline_us) {
         PQclear(r);
 }
 
-enum bf_code archive_stream(struct archive *a, const char *sql, const char *doing, archive_row_fn row, void *ctx, struct bf_err *err) {
+static enum bf_code stream(struct archive *a, const char *sql, bool kept, const char *doing, archive_row_fn row, void *ctx, struct bf_err *err) {
     PGresult *r = NULL;
     enum bf_code code = archive_ready(a, err);
     if (code == BF_OK)
-        code = send(a, sql, doing, err);
+        code = send(a, sql, kept, doing, err);
     if (code != BF_OK)
         return code;
     PQsetSingleRowMode(a->pg);
@@ -239,6 +286,16 @@ enum bf_code archive_stream(struct archive *a, const char *sql, const char *doin
     if (code != BF_OK && a->pg && PQtransactionStatus(a->pg) == PQTRANS_ACTIVE)
         stop_stream(a, deadline_of(a));
     return code == BF_CANCELLED ? BF_OK : code;
+}
+
+enum bf_code archive_stream(struct archive *a, const char *sql, const char *doing, archive_row_fn row, void *ctx, struct bf_err *err) {
+    return stream(a, sql, false, doing, row, ctx, err);
+}
+
+enum bf_code archive_stream_kept(struct archive *a, const char *sql, const char *doing, archive_row_fn row, void *ctx, struct bf_err *err) {
+    bf_assert(!a->in_transaction);
+    enum bf_code code = stream(a, sql, true, doing, row, ctx, err);
+    return code != BF_OK && no_longer_kept(a, err) ? stream(a, sql, false, doing, row, ctx, err) : code;
 }
 
 enum bf_code archive_script(struct archive *a, const char *sql, const char *doing, struct bf_err *err) {
@@ -331,10 +388,14 @@ static enum bf_code set_session(struct archive *a, struct bf_err *err) {
     params_clear(&a->params);
     params_text(&a->params, bf_slice_str(timeout));
     params_text(&a->params, bf_slice_str(a->s.read_only ? "on" : "off"));
+    /* Pages are read in an index's order. Through a bitmap a kept plan would gather and sort all that a large node ever had; one that was made while a
+     * partition was empty would read all of it later. */
+    params_text(&a->params, bf_slice_str(a->s.read_only ? "off" : "on"));
     return archive_exec(a,
                         "select set_config('statement_timeout', $1, false), set_config('default_transaction_read_only', $2, false),"
                         " set_config('idle_in_transaction_session_timeout', $1, false), set_config('jit', 'off', false),"
-                        " set_config('timezone', 'UTC', false), set_config('client_min_messages', 'warning', false)",
+                        " set_config('timezone', 'UTC', false), set_config('client_min_messages', 'warning', false),"
+                        " set_config('enable_bitmapscan', $3, false), set_config('enable_seqscan', $3, false)",
                         "setting up the session", NULL, err);
 }
 

@@ -26,6 +26,7 @@ struct archive_table { /* a topic's table, for readers */
     char table[ARCHIVE_NAME_MAX];
 };
 
+struct archive_statements; /* those that this connection keeps */
 struct archive_nodes; /* (topic, node) pairs known to be in capsule.node_topics */
 
 struct archive {
@@ -40,6 +41,7 @@ struct archive {
     struct archive_table *tables;
     size_t table_count;
     struct archive_nodes *nodes;
+    struct archive_statements *statements; /* NULL: none yet */
 };
 
 /* ---- archive_connect.c ---- */
@@ -55,6 +57,10 @@ BF_MUST_CHECK enum bf_code archive_exec(struct archive *a, const char *sql, cons
 typedef enum bf_code (*archive_row_fn)(void *ctx, const PGresult *r, struct bf_err *err);
 BF_MUST_CHECK enum bf_code archive_stream(struct archive *a, const char *sql, const char *doing, archive_row_fn row, void *ctx,
                                           struct bf_err *err);
+/* Both for a statement that comes again and again and whose plan does not hang on its values: it is kept prepared. Outside of transactions. */
+BF_MUST_CHECK enum bf_code archive_exec_kept(struct archive *a, const char *sql, const char *doing, PGresult **out, struct bf_err *err);
+BF_MUST_CHECK enum bf_code archive_stream_kept(struct archive *a, const char *sql, const char *doing, archive_row_fn row, void *ctx,
+                                               struct bf_err *err);
 /* A whole script without parameters; results are thrown away. */
 BF_MUST_CHECK enum bf_code archive_script(struct archive *a, const char *sql, const char *doing, struct bf_err *err);
 BF_MUST_CHECK enum bf_code archive_begin(struct archive *a, struct bf_err *err);
@@ -69,6 +75,14 @@ BF_MUST_CHECK enum bf_code archive_copy_end(struct archive *a, int64_t *line, st
 
 /* Role of this connection: what the settings call for, as far as the login may take it. */
 BF_MUST_CHECK enum bf_code archive_take_role(struct archive *a, struct bf_err *err);
+
+/* ---- archive_statements.c ---- */
+#define ARCHIVE_STATEMENT_MAX 24
+enum archive_statement_state { STATEMENT_ONCE, STATEMENT_TO_PREPARE, STATEMENT_READY };
+/* How to ask this: as it is, or by name, preparing it first. Gives up another when there are too many, so outside of any result. */
+BF_MUST_CHECK enum bf_code archive_statement(struct archive *a, const char *sql, enum archive_statement_state *state,
+                                             char name[ARCHIVE_STATEMENT_MAX], struct bf_err *err);
+void archive_statements_forget(struct archive *a); /* the connection, or the server's memory of them, is gone */
 
 /* ---- archive_partitions.c ---- */
 /* Every event's topic and range has a partition afterwards. Own transactions: call outside of one. */

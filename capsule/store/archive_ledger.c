@@ -14,10 +14,10 @@ enum bf_code archive_duplicates(struct archive *a, struct bf_slice topic, const 
     params_uuid(&a->params, id);
     params_time(&a->params, below_us);
     params_int8(&a->params, (int64_t)max);
-    enum bf_code code = archive_exec(a,
-                                     "select revision, kafka_partition, kafka_offset, kafka_time, recorded_at from capsule.duplicates"
-                                     " where topic = $1 and event_id = $2 and recorded_at < $3 order by recorded_at limit $4",
-                                     "reading duplicates", &r, err);
+    enum bf_code code = archive_exec_kept(a,
+                                          "select revision, kafka_partition, kafka_offset, kafka_time, recorded_at from capsule.duplicates"
+                                          " where topic = $1 and event_id = $2 and recorded_at < $3 order by recorded_at limit $4",
+                                          "reading duplicates", &r, err);
     if (code != BF_OK)
         return code;
     *count = (size_t)PQntuples(r);

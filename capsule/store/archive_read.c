@@ -70,7 +70,7 @@ static void copy_text(char *dst, size_t bytes, struct bf_slice s) {
 enum bf_code archive_tables_load(struct archive *a, struct bf_err *err) {
     PGresult *r = NULL;
     params_clear(&a->params);
-    enum bf_code code = archive_exec(a, "select topic, domain, event_table::text from capsule.topics order by topic", "reading the topics", &r, err);
+    enum bf_code code = archive_exec_kept(a, "select topic, domain, event_table::text from capsule.topics order by topic", "reading the topics", &r, err);
     if (code != BF_OK)
         return code;
     size_t n = (size_t)PQntuples(r);
@@ -244,6 +244,11 @@ static enum bf_code from_tables(struct archive *a, const struct event_query *q, 
     return BF_OK;
 }
 
+/* Whatever the values are: few rows by an index, or a node's in the order of its own. A prefix or a range may be all there is, or nothing. */
+static bool plan_lasts(const struct event_query *q) {
+    return q->has_id || q->has_cause || q->trace.data || (q->node.data && q->order == ORDER_EVENT_TIME);
+}
+
 static bool nothing_to_ask(const struct event_query *q) {
     return !askable(q) || q->from_us > BF_TIME_MAX_US || q->to_us <= BF_TIME_MIN_US || q->from_us >= q->to_us ||
            q->recorded_from_us >= q->recorded_to_us || (q->by_partition && q->offset_from >= q->offset_to);
@@ -271,8 +276,9 @@ enum bf_code archive_fetch(struct archive *a, const struct event_query *q, int64
             where_after(a, q, after);
             order_by(a, q, limit + 1);
             bf_buf_putc(&a->sql, 0);
-            code = a->sql.failed ? bf_fail(err, BF_NOMEM, 0, "no memory for a query")
-                                 : archive_stream(a, a->sql.data, "reading events", fill, &f, err);
+            code = a->sql.failed   ? bf_fail(err, BF_NOMEM, 0, "no memory for a query")
+                   : plan_lasts(q) ? archive_stream_kept(a, a->sql.data, "reading events", fill, &f, err)
+                                   : archive_stream(a, a->sql.data, "reading events", fill, &f, err);
         }
     }
     if (code == BF_OK)

@@ -9,11 +9,14 @@
 static pthread_mutex_t schema_lock = PTHREAD_MUTEX_INITIALIZER;
 
 enum bf_code archive_lane_new(struct capsule *c, struct archive_lane **out, struct bf_err *err) {
-    const struct archive_settings settings = {.conninfo = c->settings->postgres, .application = "capsule archiver", .topics = c->topics,
+    char application[ARCHIVE_APPLICATION_MAX];
+    const struct bf_uuid me = hot_instance_id(c->hot);
+    const struct archive_settings settings = {.conninfo = c->settings->postgres, .application = application, .topics = c->topics,
                                               .schemas = c->schemas, .connect_timeout_ms = 5000, .statement_timeout_ms = 60000};
     struct archive_lane *lane = calloc(1, sizeof *lane);
     if (!lane)
         return bf_fail(err, BF_NOMEM, 0, "no memory for the archiver");
+    archive_application(application, ARCHIVE_ARCHIVER, &me);
     lane->c = c;
     enum bf_code code = archive_open(&settings, &lane->archive, err);
     if (code != BF_OK) {

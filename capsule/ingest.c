@@ -445,12 +445,15 @@ static void *run(void *arg) {
 static enum bf_code open_parts(struct ingest *in, struct bf_err *err) {
     static const char *const topics[] = {BF_TOPIC_PATTERN, NULL};
     struct capsule *c = in->c;
-    const struct archive_settings archive = {.conninfo = c->settings->postgres, .application = "capsule ingest", .topics = c->topics,
+    char application[ARCHIVE_APPLICATION_MAX];
+    const struct bf_uuid me = hot_instance_id(c->hot);
+    const struct archive_settings archive = {.conninfo = c->settings->postgres, .application = application, .topics = c->topics,
                                              .connect_timeout_ms = 5000, .statement_timeout_ms = 0};
     const struct bf_consumer_settings consumer = {
         .bootstrap = c->settings->bootstrap, .group = c->settings->group, .client_id = "capsule", .topics = topics,
         .calls = {on_assigned, on_revoked, on_end, on_lost, in}, .cut_back = on_cut_back};
     enum bf_code code;
+    archive_application(application, ARCHIVE_INGEST, &me);
     if ((code = archive_open(&archive, &in->archive, err)) != BF_OK || (code = schema_source_new(c, &in->schemas, err)) != BF_OK ||
         (code = hot_batch_new(c->hot, &in->batch, err)) != BF_OK)
         return code;

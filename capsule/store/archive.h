@@ -25,6 +25,13 @@ struct archive_settings {
     bool read_only; /* readers: SET default_transaction_read_only */
 };
 
+/* The name under which pg_stat_activity shows the sessions that write: which instance's is told behind it. Another instance that waits for locks of theirs
+ * knows them by it. */
+#define ARCHIVE_ARCHIVER "capsule archiver"
+#define ARCHIVE_INGEST "capsule ingest"
+#define ARCHIVE_APPLICATION_MAX 64
+void archive_application(char dst[ARCHIVE_APPLICATION_MAX], const char *kind, const struct bf_uuid *owner);
+
 /* Never connects by itself: the first call does. */
 BF_MUST_CHECK enum bf_code archive_open(const struct archive_settings *settings, struct archive **out, struct bf_err *err);
 void archive_close(struct archive *a);

@@ -315,6 +315,14 @@ enum bf_code archive_begin(struct archive *a, struct bf_err *err) {
     return code;
 }
 
+enum bf_code archive_begin_impatient(struct archive *a, struct bf_err *err) {
+    char sql[64];
+    snprintf(sql, sizeof sql, "begin; set local lock_timeout = %d", ARCHIVE_PATIENCE_MS);
+    enum bf_code code = archive_script(a, sql, "begin", err);
+    a->in_transaction = code == BF_OK;
+    return code;
+}
+
 void archive_rollback(struct archive *a) {
     struct bf_err ignored;
     if (a->pg && a->in_transaction && archive_script(a, "rollback", "rollback", &ignored) != BF_OK)

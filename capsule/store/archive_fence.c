@@ -1,6 +1,8 @@
 /* Who holds which partition, and how far it is archived. */
 #include "archive_internal.h"
 
+#include "bf_log.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -68,6 +70,62 @@ static enum bf_code sign_in(struct archive *a, const struct bf_uuid *owner, size
     return code;
 }
 
+/* ---- who holds what we wait for and does not move ---- */
+
+/* A process that froze, or whose machine was cut off, keeps its transaction open and all that it has locked until PostgreSQL's own limits end it, after a
+ * minute. It is told by what its session does: nothing, in a transaction as old as our patience, the server waiting for its client. One that
+ * is only slow loses a transaction and does it again. Sessions of other logins are left alone. */
+static const char *const end_frozen_sql =
+    "select count(*) filter (where pg_terminate_backend(s.pid)) from pg_stat_activity s"
+    " where s.datname = current_database() and s.usename = session_user and starts_with(s.application_name, $1) and s.application_name <> $2"
+    " and s.xact_start < clock_timestamp() - $3::bigint * interval '1 millisecond' and s.wait_event = 'ClientRead'";
+
+void archive_application(char dst[ARCHIVE_APPLICATION_MAX], const char *kind, const struct bf_uuid *owner) {
+    char id[BF_UUID_TEXT_LEN + 1];
+    bf_uuid_format(id, owner);
+    snprintf(dst, ARCHIVE_APPLICATION_MAX, "%s %s", kind, id);
+}
+
+static enum bf_code end_sessions(struct archive *a, const char *kind, const char *own, int64_t *ended, struct bf_err *err) {
+    PGresult *r = NULL;
+    params_clear(&a->params);
+    params_text(&a->params, bf_slice_str(kind));
+    params_text(&a->params, bf_slice_str(own));
+    params_int8(&a->params, ARCHIVE_PATIENCE_MS);
+    enum bf_code code = archive_exec(a, end_frozen_sql, "ending who does not move", &r, err);
+    if (code == BF_OK)
+        *ended += pg_int8(r, 0, 0);
+    PQclear(r);
+    return code;
+}
+
+static void end_frozen(struct archive *a) {
+    static const char *const kinds[] = {ARCHIVE_ARCHIVER, ARCHIVE_INGEST};
+    struct bf_err err;
+    char own[ARCHIVE_APPLICATION_MAX];
+    int64_t ended = 0;
+    const char *mine = strrchr(a->application, ' ');
+    enum bf_code code = archive_ready(a, &err);
+    if (code == BF_OK)
+        code = archive_script(a, "reset role", "looking for who does not move", &err); /* a writer may end nobody; the login may end its like */
+    for (size_t i = 0; code == BF_OK && i < sizeof kinds / sizeof *kinds; i++) {
+        snprintf(own, sizeof own, "%s%s", kinds[i], mine ? mine : "");
+        code = end_sessions(a, kinds[i], own, &ended, &err);
+    }
+    if (code != BF_OK)
+        bf_log_err(BF_LOG_WARN, "frozen_owner_not_ended", &err, "what=\"PostgreSQL ends it after a minute\"");
+    else if (ended > 0)
+        bf_log(BF_LOG_WARN, "frozen_owner_ended", "sessions=%lld", (long long)ended);
+    archive_disconnect(a); /* a session without its role is not used again */
+}
+
+void archive_end_frozen_after(struct archive *a, enum bf_code code, const struct bf_err *err) {
+    if (code == BF_AGAIN && strcmp(err->sqlstate, "55P03") == 0)
+        end_frozen(a);
+}
+
+/* ---- taking ---- */
+
 enum bf_code archive_take(struct archive *a, const struct bf_uuid *owner, const struct bf_tp *tps, size_t count, struct archive_taken *out,
                           struct bf_err *err) {
     return archive_take_above(a, owner, tps, NULL, count, out, err);
@@ -81,7 +139,7 @@ enum bf_code archive_take_above(struct archive *a, const struct bf_uuid *owner, 
     struct archive_taken *taken = calloc(count, sizeof *taken);
     if (!taken)
         return bf_fail(err, BF_NOMEM, 0, "no memory to take %zu partitions", count);
-    enum bf_code code = archive_begin(a, err);
+    enum bf_code code = archive_begin_impatient(a, err);
     if (code != BF_OK)
         goto done;
     tps_params(&a->params, NULL, tps, NULL, count);
@@ -99,6 +157,7 @@ enum bf_code archive_take_above(struct archive *a, const struct bf_uuid *owner, 
         memcpy(out, taken, count * sizeof *out);
 done:
     archive_rollback(a);
+    archive_end_frozen_after(a, code, err);
     free(taken);
     return code;
 }

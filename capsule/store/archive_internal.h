@@ -64,6 +64,9 @@ BF_MUST_CHECK enum bf_code archive_stream_kept(struct archive *a, const char *sq
 /* A whole script without parameters; results are thrown away. */
 BF_MUST_CHECK enum bf_code archive_script(struct archive *a, const char *sql, const char *doing, struct bf_err *err);
 BF_MUST_CHECK enum bf_code archive_begin(struct archive *a, struct bf_err *err);
+/* The same; a lock that is not had within ARCHIVE_PATIENCE_MS is BF_AGAIN with 55P03. */
+#define ARCHIVE_PATIENCE_MS 10000
+BF_MUST_CHECK enum bf_code archive_begin_impatient(struct archive *a, struct bf_err *err);
 void archive_rollback(struct archive *a);
 /* BF_AGAIN with *unknown set: the connection went before the answer came. */
 BF_MUST_CHECK enum bf_code archive_commit(struct archive *a, bool *unknown, struct bf_err *err);
@@ -75,6 +78,11 @@ BF_MUST_CHECK enum bf_code archive_copy_end(struct archive *a, int64_t *line, st
 
 /* Role of this connection: what the settings call for, as far as the login may take it. */
 BF_MUST_CHECK enum bf_code archive_take_role(struct archive *a, struct bf_err *err);
+
+/* ---- archive_fence.c ---- */
+/* After a transaction: when it waited for a lock in vain, end those sessions of other instances' that hold theirs and do not move. Nothing that fails here matters:
+ * the caller tries again whatever happens. */
+void archive_end_frozen_after(struct archive *a, enum bf_code code, const struct bf_err *err);
 
 /* ---- archive_statements.c ---- */
 #define ARCHIVE_STATEMENT_MAX 24

@@ -423,7 +423,7 @@ static enum bf_code finish(struct write *w, enum bf_code code, struct bf_err *er
 }
 
 static enum bf_code transaction(struct write *w, struct bf_err *err) {
-    enum bf_code code = archive_begin(w->a, err);
+    enum bf_code code = archive_begin_impatient(w->a, err);
     if (code == BF_OK)
         code = put_all(w, err);
     return finish(w, code, err);
@@ -433,6 +433,7 @@ static enum bf_code transaction(struct write *w, struct bf_err *err) {
 static enum bf_code look_again(struct write *w, enum bf_code code, struct bf_err *err) {
     if (code == BF_AGAIN && strcmp(err->sqlstate, ARCHIVE_NO_PARTITION) == 0) /* one that we remember was dropped */
         archive_forget_partitions(w->a);
+    archive_end_frozen_after(w->a, code, err);
     if (code == BF_BROKEN && err->native == 1 && !*err->sqlstate) /* or is it that this very chunk is written already? */
         code = resolve(w, err);
     return code;
@@ -458,7 +459,7 @@ enum bf_code archive_stage(struct archive *a, const struct hot_chunk *chunk, str
     struct write w = {.a = a, .chunk = chunk};
     enum bf_code code = archive_ensure(a, chunk->events, chunk->event_count, err);
     if (code == BF_OK)
-        code = archive_begin(a, err);
+        code = archive_begin_impatient(a, err);
     if (code == BF_OK)
         code = put_rows(&w, err);
     if (code != BF_OK)

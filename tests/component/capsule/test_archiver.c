@@ -197,7 +197,7 @@ static void test_archiver__terminated_backends_cost_nothing_but_time(void **stat
     for (int i = 0; i < rounds; i++) {
         put(&l, 400);
         usleep((useconds_t)(i * 7919 % 30) * 1000);
-        test_pg_run(l.f.conninfo, "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'capsule archiver'"
+        test_pg_run(l.f.conninfo, "select pg_terminate_backend(pid) from pg_stat_activity where application_name like 'capsule archiver%'"
                                   " and datname = current_database()");
     }
     wait_all(&l);

@@ -39,8 +39,11 @@ static void event_from_row(const PGresult *r, struct event *ev) {
     ev->redriven = !PQgetisnull(r, 0, 16);
 }
 
+#define ALIKE_MAX 8 /* rows of one place that are looked at beyond a page; there are as many as instances that record */
+
 struct filling {
     struct event_page *page;
+    enum event_order order;
     size_t limit, bytes_max, added;
     bool more; /* there was a row beyond the limits */
 };
@@ -48,15 +51,14 @@ struct filling {
 static enum bf_code fill(void *ctx, const PGresult *r, struct bf_err *err) {
     struct filling *f = ctx;
     struct event ev;
-    if (f->added == f->limit) { /* the query's last row: cancelling, which is a connection of its own, would save nothing */
-        f->more = true;
-        return BF_OK;
-    }
-    if (f->more || (f->added > 0 && f->page->bytes > f->bytes_max)) {
-        f->more = true;
-        return BF_CANCELLED;
-    }
+    bool full = f->added >= f->limit || (f->added > 0 && f->page->bytes > f->bytes_max);
+    if (f->more) /* the query's last rows: cancelling, which is a connection of its own, would save nothing */
+        return f->added < f->limit ? BF_CANCELLED : BF_OK;
     event_from_row(r, &ev);
+    if (full && !event_page_ends_with(f->page, &ev, f->order)) {
+        f->more = true;
+        return f->added < f->limit ? BF_CANCELLED : BF_OK;
+    }
     f->added++;
     return event_page_add(f->page, &ev, err);
 }
@@ -257,7 +259,7 @@ static bool nothing_to_ask(const struct event_query *q) {
 enum bf_code archive_fetch(struct archive *a, const struct event_query *q, int64_t below_us, const struct event_pos *after, size_t limit,
                            struct event_page *page, bool *exhausted, struct bf_err *err) {
     const struct archive_table **asked = NULL;
-    struct filling f = {.page = page, .limit = limit, .bytes_max = page->bytes + PAGE_BYTES_MAX};
+    struct filling f = {.page = page, .order = q->order, .limit = limit, .bytes_max = page->bytes + PAGE_BYTES_MAX};
     size_t count = 0;
     if (limit == 0 || nothing_to_ask(q)) {
         *exhausted = limit > 0;
@@ -274,15 +276,17 @@ enum bf_code archive_fetch(struct archive *a, const struct event_query *q, int64
             where_what(a, q);
             where_times(a, q, below_us);
             where_after(a, q, after);
-            order_by(a, q, limit + 1);
+            order_by(a, q, limit < SIZE_MAX - ALIKE_MAX ? limit + ALIKE_MAX : limit);
             bf_buf_putc(&a->sql, 0);
             code = a->sql.failed   ? bf_fail(err, BF_NOMEM, 0, "no memory for a query")
                    : plan_lasts(q) ? archive_stream_kept(a, a->sql.data, "reading events", fill, &f, err)
                                    : archive_stream(a, a->sql.data, "reading events", fill, &f, err);
         }
     }
-    if (code == BF_OK)
-        *exhausted = !f.more;
+    if (code == BF_OK) {
+        bool cut = event_page_end_between(page, page->count - f.added, limit, q->order);
+        *exhausted = !f.more && !cut;
+    }
     free(asked);
     return code;
 }

@@ -92,6 +92,12 @@ int event_pos_compare(const struct event_pos *a, const struct event_pos *b, enum
 
 #define EVENT_TOPICS_MAX 64
 
+/* Instances share no clock: two of them can record at one microsecond, and then two events share a place. A page never ends between them, because the next
+ * one begins behind the last one's place: it ends before them or, when it has nothing else, holds them all. */
+bool event_page_ends_with(const struct event_page *p, const struct event *ev, enum event_order order); /* the last event shares ev's place */
+/* p's events from `start` on are `limit` and some that share the last one's place: take away what would part them. True: something was. */
+bool event_page_end_between(struct event_page *p, size_t start, size_t limit, enum event_order order);
+
 /* What is asked for; all conditions must hold. Absent strings have data NULL. Times are half-open; known_by is inclusive. */
 struct event_query {
     struct bf_slice topics[EVENT_TOPICS_MAX]; /* any of these; topic_count 0: every topic */

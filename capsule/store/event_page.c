@@ -67,6 +67,25 @@ enum bf_code event_page_add(struct event_page *p, const struct event *ev, struct
     return BF_OK;
 }
 
+bool event_page_ends_with(const struct event_page *p, const struct event *ev, enum event_order order) {
+    if (p->count == 0)
+        return false;
+    struct event_pos last = event_pos_of(&p->events[p->count - 1], order), pos = event_pos_of(ev, order);
+    return event_pos_compare(&last, &pos, order) == 0;
+}
+
+bool event_page_end_between(struct event_page *p, size_t start, size_t limit, enum event_order order) {
+    size_t all = p->count;
+    if (all - start <= limit)
+        return false;
+    const struct event last = p->events[all - 1];
+    while (p->count > start && event_page_ends_with(p, &last, order))
+        p->count--;
+    if (p->count == start)
+        p->count = all;
+    return p->count < all;
+}
+
 void poison_query_init(struct poison_query *q) {
     memset(q, 0, sizeof *q);
     q->offset = -1;

@@ -161,9 +161,14 @@ static int compare_heads(const struct merge *m) {
     return m->q->descending ? -c : c;
 }
 
+/* Of rows that share a place the archive's page has all or none. */
+static bool next_is_alike(const struct merge *m) {
+    return m->filled > 0 && tier_has(&m->archive) && event_page_ends_with(m->page, &m->archive.page.events[m->archive.at], m->q->order);
+}
+
 /* Move rows over as long as the next one is certain. */
 static enum bf_code merge_known(struct merge *m, struct bf_err *err) {
-    while (m->filled < m->limit && (tier_has(&m->hot) || tier_has(&m->archive)) && !tier_runs_dry(&m->hot) &&
+    while ((m->filled < m->limit || next_is_alike(m)) && (tier_has(&m->hot) || tier_has(&m->archive)) && !tier_runs_dry(&m->hot) &&
            !tier_runs_dry(&m->archive)) {
         int c = compare_heads(m);
         struct tier *t = c <= 0 ? &m->hot : &m->archive;
@@ -271,7 +276,8 @@ static enum bf_code merge_run(struct merge *m, bool *exhausted, struct bf_err *e
             return bf_fail(err, BF_BROKEN, 0, "a tier says that there is more and gives nothing");
         }
     }
-    *exhausted = ended;
+    bool cut = event_page_end_between(m->page, m->page->count - m->filled, m->limit, m->q->order);
+    *exhausted = ended && !cut;
     return BF_OK;
 }
 

@@ -24,6 +24,8 @@
 #define BACKOFF_LEAST_MS 100
 #define FENCE_TRIES 20
 #define FENCE_WAIT_MS 500
+#define SEEN_EVERY_US INT64_C(60000000)  /* alone: others may take one for gone after ten minutes */
+#define SHARED_EVERY_US INT64_C(200000) /* with others: their answers wait for this instance's word */
 #define GATHER_MS 100 /* a transaction of a few rows costs PostgreSQL as much as one of a thousand */
 
 struct archiver {
@@ -40,7 +42,7 @@ struct archiver {
     struct archive_ahead *ahead; /* NULL: one connection only */
     uint32_t ahead_turn;         /* c->tail_turn when it began */
     struct bf_uuid owner;
-    int64_t backoff_ms, pinged_us;
+    int64_t backoff_ms, pinged_us, seen_us, schemas;
     int fence_losses;
     char last_failure[512]; /* said once */
 };
@@ -270,10 +272,41 @@ static bool go_on_after(struct archiver *ar, enum bf_code code, const struct bf_
     return false;
 }
 
+/* ---- others ---- */
+
+static enum bf_code look_around(struct archiver *ar, struct bf_err *err) {
+    struct archive_others others;
+    bool before = store_is_shared(ar->c->store);
+    enum bf_code code = archive_others(ar->lane->archive, &ar->owner, &others, err);
+    if (code != BF_OK)
+        return code;
+    if (others.schemas != ar->schemas && (others.hold || others.archived_us > 0)) {
+        ar->schemas = others.schemas;
+        atomic_store(&ar->c->schemas_to_learn, true);
+    }
+    if (atomic_load(&ar->c->schemas_to_learn)) /* first they must be here: what is answered for is also shown */
+        return BF_OK;
+    store_set_others(ar->c->store, &others);
+    if (store_is_shared(ar->c->store) != before)
+        bf_log(BF_LOG_INFO, before ? "alone" : "not_alone", "what=\"%s\"", before ? "answers come from the hot store again" :
+               "other instances record, too: answers come from the archive, as far as all have archived");
+    return BF_OK;
+}
+
+/* Nothing is left to archive: say that it is so up to now, for the others' sake. */
+static enum bf_code promise(struct archiver *ar, struct bf_err *err) {
+    int64_t now_us = bf_time_now_us();
+    bool all = hot_promise(ar->c->hot, now_us) && store_own_recorded_through(ar->c->store) <= ar->through_us;
+    enum bf_code code = archive_promise(ar->lane->archive, &ar->owner, all ? now_us : 0, err);
+    if (code == BF_OK)
+        ar->seen_us = bf_time_monotonic_us();
+    return code;
+}
+
 /* *found: a chunk was there and is in the archive now. */
 static enum bf_code step(struct archiver *ar, bool *found, struct bf_err *err) {
     int64_t after_us = ar->through_us; /* only this thread writes it */
-    int64_t recorded_us = store_recorded_through(ar->c->store);
+    int64_t recorded_us = store_own_recorded_through(ar->c->store);
     *found = false;
     pthread_mutex_lock(&ar->c->tail_lock);
     enum bf_code code = write_next(ar, after_us, err);
@@ -289,16 +322,22 @@ static enum bf_code step(struct archiver *ar, bool *found, struct bf_err *err) {
     count_events(ar, &ar->lane->chunk);
     bf_failpoint("archive.after-write");
     ar->fence_losses = 0;
+    ar->seen_us = bf_time_monotonic_us();
+    code = look_around(ar, err); /* before anybody is told that it is archived: who is not seen now records later than that */
     set_through(ar, ar->lane->chunk.through_us);
     hint_to_kafka(ar);
     bf_failpoint("archive.after-offsets");
-    return BF_OK;
+    return code;
 }
 
 static enum bf_code look(struct archiver *ar, struct bf_err *err) {
-    if (bf_time_monotonic_us() - ar->pinged_us < PING_EVERY_US)
+    bool shared = store_is_shared(ar->c->store);
+    int64_t now_us = bf_time_monotonic_us();
+    if (now_us - ar->pinged_us < (shared ? SHARED_EVERY_US : PING_EVERY_US))
         return BF_OK;
-    enum bf_code code = archive_ping(ar->lane->archive, err);
+    enum bf_code code = shared || now_us - ar->seen_us >= SEEN_EVERY_US ? promise(ar, err) : BF_OK;
+    if (code == BF_OK)
+        code = look_around(ar, err);
     if (code == BF_OK)
         came_back(ar);
     return code;
@@ -309,6 +348,9 @@ static bool begin(struct archiver *ar) {
     int64_t through_us;
     enum bf_code code;
     while ((code = archive_through(ar->lane->archive, &ar->owner, &through_us, &err)) != BF_OK)
+        if (!go_on_after(ar, code, &err))
+            return false;
+    while ((code = look_around(ar, &err)) != BF_OK)
         if (!go_on_after(ar, code, &err))
             return false;
     set_through(ar, through_us);

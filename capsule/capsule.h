@@ -66,6 +66,7 @@ struct capsule {
     atomic_bool ingesting, paused, archiving; /* true once the loop runs normally */
     atomic_bool rebuilding; /* ids and nodes are not all known yet; until then nothing is ingested */
     atomic_int_least64_t rebuilt_ids;
+    atomic_bool schemas_to_learn; /* set by the archiver: other instances archived with schemas that are not kept here; ingest fetches them and clears it */
     atomic_bool fence_lost; /* set by the archiver: some partition's fence does not hold; ingest reconciles and clears it */
     struct refusal refusal;
     pthread_mutex_t tail_lock; /* held by the archiver while it has a chunk in hand, by recovery while it forgets a tail */

@@ -12,7 +12,7 @@
 #define RELIEF_PERCENT 85
 
 static int64_t evictable_through(const struct capsule *c, bool tight) {
-    int64_t through = store_archived_through(c->store);
+    int64_t through = store_own_archived_through(c->store);
     int64_t old = bf_time_now_us() - c->settings->hot_age_ms * 1000;
     return tight || old > through ? through : old;
 }

@@ -24,6 +24,7 @@
 #define BLOCK_FIRST_MS 50
 #define BLOCK_MOST_MS 5000
 #define SAVE_EVERY_US INT64_C(1000000)
+#define RETRY_EVERY_US INT64_C(500000)
 #define REVOKE_FLUSH_MS 10000
 #define REBUILD_RETRY_MS 1000
 
@@ -263,7 +264,7 @@ static void on_revoked(void *ctx, const struct bf_tp *tps, size_t count, bool lo
     if (!in->committing && ingest_commit(in, &err) != BF_OK)
         bf_log_err(BF_LOG_WARN, "revoke_commit_failed", &err, "partitions=%zu", count);
     if (!lost && in->c->archiver &&
-        archiver_wait_through(in->c->archiver, store_recorded_through(in->c->store), REVOKE_FLUSH_MS) != BF_OK)
+        archiver_wait_through(in->c->archiver, store_own_recorded_through(in->c->store), REVOKE_FLUSH_MS) != BF_OK)
         bf_log(BF_LOG_WARN, "revoked_unarchived", "partitions=%zu what=\"the next owner records the rest again\"", count);
     for (size_t i = 0; i < count; i++)
         drop_part(in, tps[i].topic, tps[i].partition);
@@ -361,8 +362,15 @@ static void housekeeping(struct ingest *in) {
             ingest_fatal(in, "hot_store_failed", &err, BF_EXIT_STATE);
         in->saved_us = now;
     }
+    if (atomic_load(&in->c->schemas_to_learn) && now >= in->learn_at_us) {
+        in->learn_at_us = now + RETRY_EVERY_US;
+        if (recover_learn_schemas(in->c, in->archive, &err) == BF_OK)
+            atomic_store(&in->c->schemas_to_learn, false);
+        else
+            bf_log_err(BF_LOG_WARN, "schemas_wait", &err, "why=\"other instances archived with some that are not kept here\"");
+    }
     if (atomic_load(&in->c->fence_lost) && now >= in->reconcile_at_us) {
-        in->reconcile_at_us = now + 500000;
+        in->reconcile_at_us = now + RETRY_EVERY_US;
         if (recover_reconcile(in->c, in->archive, &err) == BF_OK)
             atomic_store(&in->c->fence_lost, false);
         else

@@ -68,7 +68,7 @@ struct ingest {
     struct bf_series *e2e;
     bool full, committing;
     bool gaps_pending; /* the batch holds intervals though perhaps no record */
-    int64_t saved_us, reconcile_at_us;
+    int64_t saved_us, reconcile_at_us, learn_at_us;
 };
 
 /* NULL: not in hand. */

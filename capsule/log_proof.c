@@ -92,7 +92,7 @@ enum bf_code log_proof_cut_hot(struct capsule *c, const char *topic, int32_t par
 
 enum bf_code log_proof_cut(struct capsule *c, struct archive *a, struct log_proof *proof, struct bf_err *err) {
     struct bf_uuid me = hot_instance_id(c->hot);
-    int64_t recorded = store_recorded_through(c->store);
+    int64_t recorded = store_own_recorded_through(c->store);
     if (archiver_wait_through(c->archiver, recorded, 0) != BF_OK)
         return bf_fail(err, BF_AGAIN, 0, "what is recorded is not archived yet");
     struct archive_cut cut = {bf_slice_str(proof->topic), proof->partition, proof->same_end, proof->known_end, recorded};

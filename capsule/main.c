@@ -192,7 +192,7 @@ static void stop_loops(struct capsule *c, struct api *api) {
     bf_stop_request();
     ingest_stop(c->ingest);
     if (c->archiver && c->store && atomic_load(&c->fatal) == 0 &&
-        archiver_wait_through(c->archiver, store_recorded_through(c->store), LAST_ARCHIVE_MS) != BF_OK)
+        archiver_wait_through(c->archiver, store_own_recorded_through(c->store), LAST_ARCHIVE_MS) != BF_OK)
         bf_log(BF_LOG_WARN, "stopped_unarchived", "what=\"archived at the next start\"");
     archiver_stop(c->archiver);
     c->archiver = NULL;

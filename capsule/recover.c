@@ -44,6 +44,19 @@ static enum bf_code learn_schema(void *ctx, int32_t id, struct bf_slice type, st
     return hot_schema_put(l->c->hot, id, type, schema, refs, err);
 }
 
+static enum bf_code learn_new_schema(void *ctx, int32_t id, struct bf_slice type, struct bf_slice schema, struct bf_slice refs,
+                                     struct bf_err *err) {
+    struct learning *l = ctx;
+    const struct bf_avro *known;
+    enum bf_code code = schema_cache_get(l->c->schemas, id, &known, err);
+    return code == BF_NOT_FOUND ? hot_schema_put(l->c->hot, id, type, schema, refs, err) : code;
+}
+
+enum bf_code recover_learn_schemas(struct capsule *c, struct archive *a, struct bf_err *err) {
+    struct learning l = {.c = c};
+    return archive_schema_each(a, learn_new_schema, &l, err);
+}
+
 static enum bf_code learn_some_ids(void *ctx, const struct hot_known_id *ids, size_t count, struct bf_err *err) {
     struct learning *l = ctx;
     if (bf_stop_requested())
@@ -159,7 +172,7 @@ enum bf_code recover_reconcile(struct capsule *c, struct archive *a, struct bf_e
 static enum bf_code leave_past_to_archive(struct capsule *c, struct archive *a, struct bf_err *err) {
     int64_t newest, recorded = 0;
     if (c->archiver && c->store) {
-        recorded = store_recorded_through(c->store);
+        recorded = store_own_recorded_through(c->store);
         if (archiver_wait_through(c->archiver, recorded, ARCHIVE_WAIT_MS) != BF_OK)
             return bf_fail(err, BF_AGAIN, 0, "what is recorded here is not archived yet");
     }
@@ -250,12 +263,17 @@ enum bf_code recover_take(struct capsule *c, struct archive *a, struct bf_consum
     struct archive_taken *taken = calloc(count + 1, sizeof *taken);
     struct hot_partition *hps = calloc(count + 1, sizeof *hps);
     int64_t *epochs = calloc(count + 1, sizeof *epochs);
+    int64_t newest = 0;
     bool room = taken && hps && epochs;
     enum bf_code code = room ? BF_OK : bf_fail(err, BF_NOMEM, 0, "no memory to take %zu partitions", count);
     if (code == BF_OK)
         code = look_at_hot(c, tps, count, hps, epochs, err);
     if (code == BF_OK)
         code = archive_take_above(a, &me, tps, epochs, count, taken, err);
+    if (code == BF_OK)
+        code = archive_newest(a, &newest, err);
+    if (code == BF_OK) /* nothing is recorded below what anybody, we too, has said to be archived: whatever this machine's clock says */
+        hot_reserve_clock(c->hot, newest);
     bf_failpoint("take.after-archive");
     if (code == BF_OK)
         code = hot_batch_new(c->hot, &batch, err);

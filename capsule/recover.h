@@ -22,6 +22,8 @@ BF_MUST_CHECK enum bf_code recover_check_archive(struct capsule *c, struct archi
 BF_MUST_CHECK enum bf_code recover_begin_rebuild(struct capsule *c, struct archive *a, struct bf_err *err);
 /* BF_CANCELLED: stop was asked for. Calling again begins anew and is harmless. */
 BF_MUST_CHECK enum bf_code recover_rebuild(struct capsule *c, struct archive *a, struct bf_err *err);
+/* Schemas that other instances brought to the archive. Ingest's thread. */
+BF_MUST_CHECK enum bf_code recover_learn_schemas(struct capsule *c, struct archive *a, struct bf_err *err);
 BF_MUST_CHECK enum bf_code recover_reconcile(struct capsule *c, struct archive *a, struct bf_err *err);
 
 /* Raises the epochs, sets tps[i].offset to where each begins, and says both to the hot store in one commit. BF_AGAIN: Kafka or the archive is

@@ -318,7 +318,7 @@ bool api_rebuilding(struct api_call *call) {
 enum bf_code api_node_known(struct api_call *call, struct bf_slice node, int64_t known_by_us, bool *known, struct bf_err *err) {
     struct hot_node_topic topics[EVENT_TOPICS_MAX];
     size_t count = 0;
-    enum bf_code code = hot_node(call->capsule->hot, node, topics, EVENT_TOPICS_MAX, &count, err);
+    enum bf_code code = store_node(call->capsule->store, node, topics, EVENT_TOPICS_MAX, &count, err);
     if (code == BF_NOT_FOUND) {
         *known = false;
         return BF_OK;

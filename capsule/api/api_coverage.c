@@ -153,7 +153,7 @@ void api_get_coverage(struct bf_http_request *req, void *ctx) {
         return;
     }
     bf_json_array_end(j);
-    bf_json_member_bool(j, "complete", complete);
+    bf_json_member_bool(j, "complete", complete && !store_is_shared(call.capsule->store)); /* what others hold, they show */
     bf_json_member_time(j, "recorded_through", through);
     bf_json_member_time(j, "archived_through", store_archived_through(call.capsule->store));
     bf_json_object_end(j);

@@ -44,7 +44,7 @@ void api_get_nodes(struct bf_http_request *req, void *ctx) {
     }
     struct bf_slice after = place.given ? place.cursor.text : BF_SLICE_NONE;
     int64_t through = store_recorded_through(call.capsule->store);
-    if (hot_nodes(call.capsule->hot, q.node_prefix, after, (size_t)limit + 1, &call.scratch->text, &count, &err) != BF_OK) {
+    if (store_nodes(call.capsule->store, q.node_prefix, after, (size_t)limit + 1, &call.scratch->text, &count, &err) != BF_OK) {
         api_fail(&call, &err);
         return;
     }
@@ -115,7 +115,7 @@ static enum bf_code write_node(struct api_call *call, struct bf_slice node, int6
     struct bf_node_id id;
     size_t count = 0;
     struct bf_json *j = &call->json;
-    if (hot_node(call->capsule->hot, node, topics, EVENT_TOPICS_MAX, &count, err) != BF_OK ||
+    if (store_node(call->capsule->store, node, topics, EVENT_TOPICS_MAX, &count, err) != BF_OK ||
         bf_node_id_parse(node, &id, err) != BF_OK) {
         return err->code;
     }

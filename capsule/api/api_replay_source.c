@@ -22,6 +22,8 @@ struct replay {
     bool live, exact_node;    /* exact_node: q asks for a prefix, but this is the whole id */
     int64_t seam_us;
     struct event_pos after;
+    bool whole;          /* all offsets that were asked for are recorded, at or before whole_at_us */
+    int64_t whole_at_us;
     bool have_after, exhausted; /* there are no more within q.known_by_us */
     bool last_round;            /* what is asked for was complete when this round began */
     struct event_page page;
@@ -107,17 +109,22 @@ static void go_live(struct replay *r) {
 }
 
 /* Offsets up to the end asked for: is everything there? */
-static enum bf_code offsets_complete(const struct replay *r, struct api_stream *st, bool *complete, struct bf_err *err) {
-    struct hot_partition p;
+static enum bf_code offsets_complete(struct replay *r, struct api_stream *st, bool *complete, struct bf_err *err) {
+    struct store *store = api_stream_api(st)->capsule->store;
+    int64_t next_offset = 0, through_us = 0;
     *complete = false;
     if (!r->s.q.by_partition || r->s.q.offset_to == INT64_MAX) {
         return BF_OK;
     }
-    enum bf_code code = hot_partition(api_stream_api(st)->capsule->hot, r->q.topics[0], r->q.partition, &p, err);
-    if (code != BF_OK && code != BF_NOT_FOUND) {
-        return code;
+    enum bf_code code = r->whole ? BF_OK : store_partition_end(store, r->q.topics[0], r->q.partition, &next_offset, &through_us, err);
+    if (code != BF_OK) {
+        return code == BF_NOT_FOUND ? BF_OK : code;
     }
-    *complete = code == BF_OK && p.next_offset >= r->s.q.offset_to;
+    if (next_offset >= r->s.q.offset_to) {
+        r->whole = true;
+        r->whole_at_us = through_us;
+    }
+    *complete = r->whole && store_recorded_through(store) >= r->whole_at_us;
     return BF_OK;
 }
 
@@ -141,7 +148,7 @@ static enum bf_code is_over(struct replay *r, struct api_stream *st, bool *over,
 /* Wait for something new. False: nothing yet, and the caller is wanted elsewhere (a heartbeat, a stop, the first piece). */
 static bool wait_newer(struct replay *r, struct api_stream *st) {
     const struct api *api = api_stream_api(st);
-    while (!hot_wait_newer(api->capsule->hot, r->q.known_by_us, api_stream_began(st) ? WAIT_MS : 0)) {
+    while (!store_wait_newer(api->capsule->store, r->q.known_by_us, api_stream_began(st) ? WAIT_MS : 0)) {
         int64_t now = bf_time_monotonic_us();
         if (!api_stream_began(st) || now - r->sent_us >= r->s.heartbeat_us) {
             r->sent_us = now;

@@ -53,7 +53,7 @@ static void write_instance(struct bf_json *j, const struct capsule *c, const str
     bf_json_object(j);
     bf_json_member_string(j, "instance", c->instance);
     bf_json_member_time(j, "recorded_through", w->recorded_through_us);
-    bf_json_member_time(j, "archived_through", store_archived_through(c->store));
+    bf_json_member_time(j, "archived_through", store_own_archived_through(c->store));
     bf_json_member_time(j, "hot_from", w->hot_from_us);
     bf_json_member_int(j, "hot_bytes", (int64_t)w->bytes_used);
     bf_json_member_int(j, "hot_bytes_max", (int64_t)w->bytes_max);
@@ -62,6 +62,7 @@ static void write_instance(struct bf_json *j, const struct capsule *c, const str
     bf_json_member_bool(j, "rebuilding", atomic_load(&c->rebuilding));
     bf_json_member_bool(j, "paused", atomic_load(&c->paused));
     bf_json_member_bool(j, "archiving", atomic_load(&c->archiving));
+    bf_json_member_bool(j, "alone", !store_is_shared(c->store));
     bf_json_object_end(j);
 }
 

@@ -278,7 +278,7 @@ void api_refresh_gauges(struct api *api) {
     size_t count = 0;
     hot_watermarks(c->hot, &w);
     bf_series_set(bf_metrics_series(c->metrics, M_RECORDED_THROUGH, NULL, NULL, NULL), (double)w.recorded_through_us / 1e6);
-    bf_series_set(bf_metrics_series(c->metrics, M_ARCHIVED_THROUGH, NULL, NULL, NULL), (double)store_archived_through(c->store) / 1e6);
+    bf_series_set(bf_metrics_series(c->metrics, M_ARCHIVED_THROUGH, NULL, NULL, NULL), (double)store_own_archived_through(c->store) / 1e6);
     bf_series_set(bf_metrics_series(c->metrics, M_HOT_BYTES, NULL, NULL, NULL), (double)w.bytes_used);
     bf_series_set(bf_metrics_series(c->metrics, M_HOT_BYTES_MAX, NULL, NULL, NULL), (double)w.bytes_max);
     bf_series_set(bf_metrics_series(c->metrics, M_HOT_ID_BYTES, NULL, NULL, NULL), (double)w.id_bytes);

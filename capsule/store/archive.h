@@ -102,6 +102,28 @@ BF_MUST_CHECK enum bf_code archive_through(struct archive *a, const struct bf_uu
 /* The highest recorded_at anybody archived; 0: nothing. */
 BF_MUST_CHECK enum bf_code archive_newest(struct archive *a, int64_t *recorded_at_us, struct bf_err *err);
 
+/* Names of nodes in byte order after `after` (absent: from the start), NUL-separated, at most `limit`. As hot_nodes(). */
+BF_MUST_CHECK enum bf_code archive_node_names(struct archive *a, struct bf_slice prefix, struct bf_slice after, size_t limit, struct bf_buf *names,
+                                              size_t *count, struct bf_err *err);
+/* What there is of one node, by topic. As hot_node(): BF_NOT_FOUND when nothing is known of it. */
+BF_MUST_CHECK enum bf_code archive_node(struct archive *a, struct bf_slice node, struct hot_node_topic *topics, size_t topics_max, size_t *count,
+                                        struct bf_err *err);
+
+/* What other instances do here. One counts that was seen within ten minutes: each writes at least once a minute. */
+struct archive_others {
+    bool hold;           /* some other one holds a partition */
+    int64_t archived_us; /* the highest recorded_at that others archived; 0: none did */
+    int64_t schemas;     /* how many the archive keeps */
+    int64_t closed_us;   /* nothing more will come that anybody recorded at or before this; 0: nothing is certain */
+};
+/* Ask after this owner's own commit: who takes a partition later records above it. */
+BF_MUST_CHECK enum bf_code archive_others(struct archive *a, const struct bf_uuid *owner, struct archive_others *out, struct bf_err *err);
+/* Where a partition ends in the archive, and how far its owner is archived. BF_NOT_FOUND: nobody ever held it. */
+BF_MUST_CHECK enum bf_code archive_partition_end(struct archive *a, struct bf_slice topic, int32_t partition, int64_t *next_offset,
+                                                 int64_t *through_us, struct bf_err *err);
+/* This owner is there, and all that it recorded at or before `through_us` (0: unsaid) is archived. */
+BF_MUST_CHECK enum bf_code archive_promise(struct archive *a, const struct bf_uuid *owner, int64_t through_us, struct bf_err *err);
+
 /* Schemas: put is idempotent; the typed view of `topic` (may be absent) is made or replaced from it. */
 BF_MUST_CHECK enum bf_code archive_schema_put(struct archive *a, int32_t id, struct bf_slice type, struct bf_slice schema,
                                               struct bf_slice refs_json, const char *topic, struct bf_err *err);

@@ -228,3 +228,59 @@ enum bf_code archive_partitions(struct archive *a, struct archive_partition **ou
     *count = n;
     return BF_OK;
 }
+
+/* ---- several instances ---- */
+
+static const char *const others_sql =
+    "select count(*) filter (where i.owner <> $1 and i.holds and i.lives), max(i.archived_through) filter (where i.owner <> $1),"
+    " min(coalesce(i.archived_through, '-infinity')) filter (where i.holds and (i.lives or i.owner = $1)),"
+    " (select count(*) from capsule.schemas)"
+    " from (select x.owner, x.archived_through, x.last_seen_at > now() - interval '10 minutes' as lives,"
+    " exists (select from capsule.partition_state s where s.owner = x.owner) as holds from capsule.instances x) i";
+
+static int64_t time_or_none(const PGresult *r, int column) {
+    int64_t at_us = PQgetisnull(r, 0, column) ? 0 : pg_time(r, 0, column);
+    return at_us > 0 ? at_us : 0;
+}
+
+enum bf_code archive_others(struct archive *a, const struct bf_uuid *owner, struct archive_others *out, struct bf_err *err) {
+    PGresult *r = NULL;
+    params_clear(&a->params);
+    params_uuid(&a->params, owner);
+    enum bf_code code = archive_exec_kept(a, others_sql, "looking at the other instances", &r, err);
+    if (code == BF_OK)
+        *out = (struct archive_others){.hold = pg_int8(r, 0, 0) > 0, .archived_us = time_or_none(r, 1), .closed_us = time_or_none(r, 2),
+                                       .schemas = pg_int8(r, 0, 3)};
+    PQclear(r);
+    return code;
+}
+
+enum bf_code archive_promise(struct archive *a, const struct bf_uuid *owner, int64_t through_us, struct bf_err *err) {
+    params_clear(&a->params);
+    params_uuid(&a->params, owner);
+    params_time(&a->params, through_us > 0 ? through_us : INT64_MIN);
+    return archive_exec_kept(a,
+                             "update capsule.instances set last_seen_at = now(), archived_through = greatest(archived_through, nullif($2, '-infinity'))"
+                             " where owner = $1",
+                             "saying that all is archived", NULL, err);
+}
+
+enum bf_code archive_partition_end(struct archive *a, struct bf_slice topic, int32_t partition, int64_t *next_offset, int64_t *through_us,
+                                   struct bf_err *err) {
+    PGresult *r = NULL;
+    params_clear(&a->params);
+    params_text(&a->params, topic);
+    params_int4(&a->params, partition);
+    enum bf_code code = archive_exec_kept(a,
+                                          "select s.next_offset, i.archived_through from capsule.partition_state s left join capsule.instances i"
+                                          " on i.owner = s.owner where s.topic = $1 and s.kafka_partition = $2",
+                                          "reading where a partition ends", &r, err);
+    if (code == BF_OK && PQntuples(r) == 0)
+        code = bf_fail(err, BF_NOT_FOUND, 0, "nobody ever held %.*s/%d", (int)topic.len, (const char *)topic.data, partition);
+    if (code == BF_OK) {
+        *next_offset = pg_int8(r, 0, 0);
+        *through_us = time_or_none(r, 1);
+    }
+    PQclear(r);
+    return code;
+}

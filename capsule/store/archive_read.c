@@ -401,3 +401,49 @@ enum bf_code archive_world(struct archive *a, const struct event_query *q, int64
     free(w.asked);
     return code;
 }
+
+/* ---- nodes ---- */
+
+enum bf_code archive_node_names(struct archive *a, struct bf_slice prefix, struct bf_slice after, size_t limit, struct bf_buf *names, size_t *count,
+                                struct bf_err *err) {
+    struct event_query q;
+    PGresult *r = NULL;
+    event_query_init(&q);
+    q.node_prefix = prefix;
+    bf_buf_clear(names);
+    *count = 0;
+    if (!askable(&q) || (after.data && !storable(after)))
+        return BF_OK;
+    enum bf_code code = next_nodes(a, &q, NULL, a->table_count, after, limit, &r, err);
+    for (int row = 0; code == BF_OK && row < PQntuples(r) && *count < limit; row++, ++*count) {
+        struct bf_slice name = pg_bytes(r, row, 0);
+        bf_buf_append(names, name.data, name.len);
+        bf_buf_putc(names, '\0');
+    }
+    PQclear(r);
+    return code == BF_OK && names->failed ? bf_fail(err, BF_NOMEM, 0, "no memory for the names of %zu nodes", *count) : code;
+}
+
+enum bf_code archive_node(struct archive *a, struct bf_slice node, struct hot_node_topic *topics, size_t topics_max, size_t *count,
+                          struct bf_err *err) {
+    PGresult *r = NULL;
+    *count = 0;
+    if (!storable(node))
+        return bf_fail(err, BF_NOT_FOUND, 0, "nothing is known of node %.*s", (int)node.len, (const char *)node.data);
+    params_clear(&a->params);
+    params_text(&a->params, node);
+    enum bf_code code = archive_exec_kept(a,
+                                          "select topic, count(*), min(event_time), max(event_time) from capsule.events where rim_node_id = $1"
+                                          " group by topic order by topic",
+                                          "reading a node", &r, err);
+    for (int row = 0; code == BF_OK && row < PQntuples(r) && *count < topics_max; row++) {
+        struct hot_node_topic *t = &topics[(*count)++];
+        *t = (struct hot_node_topic){.events = (uint64_t)pg_int8(r, row, 1), .first_event_time_us = pg_time(r, row, 2),
+                                     .last_event_time_us = pg_time(r, row, 3)};
+        copy_text(t->topic, sizeof t->topic, pg_bytes(r, row, 0));
+    }
+    if (code == BF_OK && PQntuples(r) == 0)
+        code = bf_fail(err, BF_NOT_FOUND, 0, "nothing is known of node %.*s", (int)node.len, (const char *)node.data);
+    PQclear(r);
+    return code;
+}

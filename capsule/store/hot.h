@@ -76,6 +76,9 @@ BF_MUST_CHECK enum bf_code hot_settle(struct hot *h, struct bf_err *err);
 BF_MUST_CHECK enum bf_code hot_sync(struct hot *h, struct bf_err *err);
 /* Never give a recorded_at at or below this. */
 void hot_reserve_clock(struct hot *h, int64_t recorded_at_us);
+/* From now on nothing is recorded at or before this moment; true: and nothing is just being. What was recorded so far says hot_watermarks(), asked
+ * afterwards. Any thread. */
+bool hot_promise(struct hot *h, int64_t at_us);
 
 /* Forget events, duplicates and poison (not ids, not nodes, not the ledger) with recorded_at <= through_us, oldest first, at most `max`;
  * they must be archived. Moves hot_from. Returns how many went in *evicted. */

@@ -218,9 +218,9 @@ static enum bf_code check_room(const struct hot_batch *b, struct bf_err *err) {
                    (unsigned long long)b->h->bytes_max);
 }
 
-enum bf_code hot_batch_commit(struct hot_batch *b, struct hot_commit_result *result,
-                              void (*per_event)(void *ctx, size_t index, enum disposition d, uint32_t revision, int64_t recorded_at_us),
-                              void *ctx, struct bf_err *err) {
+static enum bf_code commit_batch(struct hot_batch *b, struct hot_commit_result *result,
+                                 void (*per_event)(void *ctx, size_t index, enum disposition d, uint32_t revision, int64_t recorded_at_us),
+                                 void *ctx, struct bf_err *err) {
     struct commit c = {.h = b->h, .b = b};
     enum bf_code code = BF_OK;
     if (nothing_to_say(b)) {
@@ -252,4 +252,13 @@ enum bf_code hot_batch_commit(struct hot_batch *b, struct hot_commit_result *res
     batch_clear(b);
     *result = c.result;
     return BF_OK;
+}
+
+enum bf_code hot_batch_commit(struct hot_batch *b, struct hot_commit_result *result,
+                              void (*per_event)(void *ctx, size_t index, enum disposition d, uint32_t revision, int64_t recorded_at_us),
+                              void *ctx, struct bf_err *err) {
+    atomic_store(&b->h->recording, true);
+    enum bf_code code = commit_batch(b, result, per_event, ctx, err);
+    atomic_store(&b->h->recording, false);
+    return code;
 }

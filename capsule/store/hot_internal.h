@@ -136,6 +136,7 @@ struct hot {
     atomic_uint topic_count; /* published before the commit that uses them */
     struct hot_topic *topics[HOT_TOPICS_MAX];
     atomic_int_least64_t reserved_us;
+    atomic_bool recording; /* a clock was read for what is not published yet */
     struct id_map *ids; /* its own threads' rules */
     /* writer only */
     struct node_cache *nodes;

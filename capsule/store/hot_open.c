@@ -458,6 +458,11 @@ struct bf_uuid hot_instance_id(const struct hot *h) {
     return h->instance;
 }
 
+bool hot_promise(struct hot *h, int64_t at_us) {
+    hot_reserve_clock(h, at_us);
+    return !atomic_load(&h->recording);
+}
+
 void hot_reserve_clock(struct hot *h, int64_t recorded_at_us) {
     int64_t reserved = atomic_load(&h->reserved_us);
     while (recorded_at_us > reserved && !atomic_compare_exchange_weak(&h->reserved_us, &reserved, recorded_at_us))

@@ -221,7 +221,7 @@ static int redrive(struct redrive *r, int64_t poison_us) {
     return rc == MDB_SUCCESS ? put_commit(r) : rc;
 }
 
-enum bf_code hot_redrive(struct hot *h, const struct event *ev, int64_t poison_us, struct hot_redriven *result, struct bf_err *err) {
+static enum bf_code take_in(struct hot *h, const struct event *ev, int64_t poison_us, struct hot_redriven *result, struct bf_err *err) {
     struct hot_redriven done = {.revision = 0};
     struct redrive r = {.h = h, .ev = ev, .result = &done};
     bool quarantined = false;
@@ -246,4 +246,11 @@ enum bf_code hot_redrive(struct hot *h, const struct event *ev, int64_t poison_u
     h->last_us = r.at_us + 1;
     *result = done;
     return BF_OK;
+}
+
+enum bf_code hot_redrive(struct hot *h, const struct event *ev, int64_t poison_us, struct hot_redriven *result, struct bf_err *err) {
+    atomic_store(&h->recording, true);
+    enum bf_code code = take_in(h, ev, poison_us, result, err);
+    atomic_store(&h->recording, false);
+    return code;
 }

@@ -2,24 +2,13 @@
  * recorded_at below that. Eviction only ever moves records that the archive has, so this order can neither miss nor double one: what
  * went between the two questions is still in the first answer, and it is not below the line that the second one draws.
  */
-#include "store.h"
-#include "store_pool.h"
 #include "store_tiers.h"
 
-#include <pthread.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define POOL_MAX_DEFAULT 4
 #define POOL_WAIT_MS_DEFAULT 2000
-
-struct store {
-    struct hot *hot;
-    struct schema_cache *schemas;
-    struct store_pool *pool;
-    _Atomic int64_t archived_through_us;
-};
 
 enum bf_code store_open(const struct store_settings *settings, struct store **out, struct bf_err *err) {
     struct store *s = calloc(1, sizeof(*s));
@@ -52,20 +41,6 @@ struct hot *store_hot(const struct store *s) {
 
 struct schema_cache *store_schemas(const struct store *s) {
     return s->schemas;
-}
-
-void store_set_archived_through(struct store *s, int64_t through_us) {
-    atomic_store_explicit(&s->archived_through_us, through_us, memory_order_release);
-}
-
-int64_t store_archived_through(const struct store *s) {
-    return atomic_load_explicit(&s->archived_through_us, memory_order_acquire);
-}
-
-int64_t store_recorded_through(const struct store *s) {
-    struct hot_watermarks w;
-    hot_watermarks(s->hot, &w);
-    return w.recorded_through_us;
 }
 
 /* ---- the archive's side ---- */
@@ -299,6 +274,9 @@ static enum bf_code fetch_merged(struct store *s, const struct event_query *q, c
 enum bf_code store_fetch(struct store *s, const struct event_query *q, const struct event_pos *after, size_t limit,
                          struct event_page *page, bool *exhausted, struct bf_err *err) {
     struct hot_watermarks w;
+    if (store_is_shared(s)) {
+        return store_archive_fetch(s, q, INT64_MAX, after, limit, page, exhausted, err);
+    }
     hot_watermarks(s->hot, &w);
     if (store_reaches_archive(q, w.hot_from_us)) {
         return fetch_merged(s, q, after, limit, page, exhausted, err);
@@ -350,6 +328,9 @@ static enum bf_code archive_duplicates_pooled(struct store *s, struct bf_slice t
 enum bf_code store_duplicates(struct store *s, struct bf_slice topic, const struct bf_uuid *id, size_t max, struct duplicate *out,
                               size_t *count, struct bf_err *err) {
     size_t hot_count = 0, cold_count = 0;
+    if (store_is_shared(s)) {
+        return archive_duplicates_pooled(s, topic, id, INT64_MAX, max, out, count, err);
+    }
     if (hot_duplicates(s->hot, topic, id, max, out, &hot_count, err) != BF_OK) {
         return err->code;
     }
@@ -427,6 +408,9 @@ enum bf_code store_quarantine(struct store *s, const struct poison_query *q, siz
     struct poison *hot = NULL, *cold = NULL;
     size_t hot_count = 0, cold_count = 0;
     int64_t hot_from_us = 0;
+    if (store_is_shared(s)) {
+        return archive_quarantine_pooled(s, q, limit, out, count, err);
+    }
     if (hot_quarantine(s->hot, q, limit, &hot, &hot_count, &hot_from_us, err) != BF_OK) {
         return err->code;
     }

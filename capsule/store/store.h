@@ -24,10 +24,22 @@ BF_MUST_CHECK enum bf_code store_open(const struct store_settings *settings, str
 void store_close(struct store *s);
 struct hot *store_hot(const struct store *s);
 struct schema_cache *store_schemas(const struct store *s);
-/* Recorded at or below this is in PostgreSQL; the archiver sets it. */
+/* Set by the archiver: what this instance recorded at or below through_us is in PostgreSQL. */
 void store_set_archived_through(struct store *s, int64_t through_us);
-int64_t store_archived_through(const struct store *s);
+/* Set by the archiver: what other instances do (docs/adr/0009). */
+void store_set_others(struct store *s, const struct archive_others *others);
+/* Others record, too, or have recorded since hot_from: the archive alone has the events of all, and answers. */
+bool store_is_shared(const struct store *s);
+
+/* The watermarks of answers: nothing comes that would change what was recorded up to there, and it is visible; and it is in PostgreSQL. Alone they are this
+ * instance's own; with others both are how far all of them have archived. */
 int64_t store_recorded_through(const struct store *s);
+int64_t store_archived_through(const struct store *s);
+/* This instance's own. */
+int64_t store_own_recorded_through(const struct store *s);
+int64_t store_own_archived_through(const struct store *s);
+/* Wait until store_recorded_through() is above after_us, at most `ms`; false: it is not yet. */
+bool store_wait_newer(struct store *s, int64_t after_us, int64_t ms);
 
 /* As hot_fetch, over both tiers. */
 BF_MUST_CHECK enum bf_code store_fetch(struct store *s, const struct event_query *q, const struct event_pos *after, size_t limit,
@@ -40,6 +52,14 @@ BF_MUST_CHECK enum bf_code store_state(struct store *s, struct bf_slice node, co
 BF_MUST_CHECK enum bf_code store_world(struct store *s, const struct event_query *q, int64_t as_of_us, struct bf_slice after_node,
                                        size_t limit_nodes, struct event_page *page, struct bf_buf *last_node, bool *exhausted,
                                        struct bf_err *err);
+/* As hot_nodes() and hot_node(). */
+BF_MUST_CHECK enum bf_code store_nodes(struct store *s, struct bf_slice prefix, struct bf_slice after, size_t limit, struct bf_buf *names,
+                                       size_t *count, struct bf_err *err);
+BF_MUST_CHECK enum bf_code store_node(struct store *s, struct bf_slice node, struct hot_node_topic *topics, size_t topics_max, size_t *count,
+                                      struct bf_err *err);
+/* Where a partition ends by now, and by when that was recorded. BF_NOT_FOUND: nothing of it was. */
+BF_MUST_CHECK enum bf_code store_partition_end(struct store *s, struct bf_slice topic, int32_t partition, int64_t *next_offset,
+                                               int64_t *through_us, struct bf_err *err);
 BF_MUST_CHECK enum bf_code store_duplicates(struct store *s, struct bf_slice topic, const struct bf_uuid *id, size_t max, struct duplicate *out,
                                             size_t *count, struct bf_err *err);
 BF_MUST_CHECK enum bf_code store_quarantine(struct store *s, const struct poison_query *q, size_t limit, struct poison **out, size_t *count,

@@ -155,11 +155,23 @@ static enum bf_code lift_rows(struct event_page *page, size_t start, struct even
     return BF_OK;
 }
 
+static enum bf_code shared_state(struct store *s, struct bf_slice node, const struct event_query *q, int64_t as_of_us, struct event_page *page,
+                                 struct bf_err *err) {
+    struct event_query of_node = *q;
+    bool exhausted = false;
+    of_node.node = node;
+    of_node.node_prefix = BF_SLICE_NONE;
+    return store_archive_world(s, &of_node, as_of_us, INT64_MAX, BF_SLICE_NONE, 1, page, &exhausted, err);
+}
+
 enum bf_code store_state(struct store *s, struct bf_slice node, const struct event_query *q, int64_t as_of_us, struct event_page *page,
                          struct bf_err *err) {
     size_t start = page->count, hot_count = 0;
     int64_t hot_from_us = 0;
     struct event *hot = NULL;
+    if (store_is_shared(s)) {
+        return shared_state(s, node, q, as_of_us, page, err);
+    }
     enum bf_code code = hot_state(store_hot(s), node, q, as_of_us, page, &hot_from_us, err);
     if (code == BF_OK && store_reaches_archive(q, hot_from_us)) {
         code = lift_rows(page, start, &hot, &hot_count, err);
@@ -299,10 +311,24 @@ static enum bf_code world_below(struct world *w, struct bf_slice after_node, str
                                            : world_merge(w, after_node, page, start, err);
 }
 
+static enum bf_code shared_world(struct store *s, const struct event_query *q, int64_t as_of_us, struct bf_slice after_node, size_t limit_nodes,
+                                 struct event_page *page, struct bf_buf *last_node, bool *exhausted, struct bf_err *err) {
+    size_t start = page->count;
+    enum bf_code code = store_archive_world(s, q, as_of_us, INT64_MAX, after_node, limit_nodes, page, exhausted, err);
+    bf_buf_clear(last_node);
+    if (code == BF_OK && page->count > start) {
+        bf_buf_append(last_node, page->events[page->count - 1].node_id.data, page->events[page->count - 1].node_id.len);
+    }
+    return code;
+}
+
 enum bf_code store_world(struct store *s, const struct event_query *q, int64_t as_of_us, struct bf_slice after_node, size_t limit_nodes,
                          struct event_page *page, struct bf_buf *last_node, bool *exhausted, struct bf_err *err) {
     struct world w = {.s = s, .q = q, .as_of_us = as_of_us};
     size_t start = page->count;
+    if (store_is_shared(s)) {
+        return shared_world(s, q, as_of_us, after_node, limit_nodes, page, last_node, exhausted, err);
+    }
     bf_buf_init(&w.names, limit_nodes * 256 + 256);
     w.nodes = calloc(limit_nodes + 1, sizeof(*w.nodes));
     enum bf_code code = w.nodes ? BF_OK : bf_fail(err, BF_NOMEM, 0, "no memory for %zu nodes", limit_nodes);

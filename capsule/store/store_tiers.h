@@ -3,6 +3,18 @@
 #define STORE_TIERS_H
 
 #include "store.h"
+#include "store_pool.h"
+
+#include <stdatomic.h>
+
+struct store {
+    struct hot *hot;
+    struct schema_cache *schemas;
+    struct store_pool *pool;
+    _Atomic int64_t archived_through_us;
+    _Atomic int64_t others_archived_us, closed_us;
+    _Atomic bool others_hold;
+};
 
 /* archive_fetch and archive_world over the pool, with one second try on a connection that died in the pool. */
 BF_MUST_CHECK enum bf_code store_archive_fetch(struct store *s, const struct event_query *q, int64_t below_us, const struct event_pos *after,

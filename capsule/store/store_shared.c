@@ -1,0 +1,119 @@
+/* The instance among others. Alone it answers from both tiers, as far as it has recorded. When others record, too, only the archive has the events of all:
+ * then it answers from there alone, as far as all of them have archived, so that each instance gives the same bytes (docs/adr/0009). */
+#include "store_tiers.h"
+
+#include "bf_time.h"
+
+#define SHARED_LOOK_MS 20
+
+void store_set_archived_through(struct store *s, int64_t through_us) {
+    atomic_store_explicit(&s->archived_through_us, through_us, memory_order_release);
+}
+
+/* One that has just taken a partition and has said nothing yet records above all that was archived by then: what was closed stays so. */
+void store_set_others(struct store *s, const struct archive_others *others) {
+    if (others->closed_us > atomic_load(&s->closed_us))
+        atomic_store(&s->closed_us, others->closed_us);
+    atomic_store(&s->others_archived_us, others->archived_us);
+    atomic_store(&s->others_hold, others->hold);
+}
+
+bool store_is_shared(const struct store *s) {
+    struct hot_watermarks w;
+    hot_watermarks(s->hot, &w);
+    int64_t archived_us = atomic_load(&s->others_archived_us);
+    if (atomic_load(&s->closed_us) == 0)
+        return false;
+    return atomic_load(&s->others_hold) || (archived_us > 0 && archived_us >= w.hot_from_us);
+}
+
+int64_t store_own_archived_through(const struct store *s) {
+    return atomic_load_explicit(&s->archived_through_us, memory_order_acquire);
+}
+
+int64_t store_own_recorded_through(const struct store *s) {
+    struct hot_watermarks w;
+    hot_watermarks(s->hot, &w);
+    return w.recorded_through_us;
+}
+
+int64_t store_archived_through(const struct store *s) {
+    return store_is_shared(s) ? atomic_load(&s->closed_us) : store_own_archived_through(s);
+}
+
+int64_t store_recorded_through(const struct store *s) {
+    return store_is_shared(s) ? atomic_load(&s->closed_us) : store_own_recorded_through(s);
+}
+
+bool store_wait_newer(struct store *s, int64_t after_us, int64_t ms) {
+    if (!store_is_shared(s)) {
+        return hot_wait_newer(s->hot, after_us, (int)ms);
+    }
+    for (int64_t end_us = bf_time_monotonic_us() + ms * 1000; store_recorded_through(s) <= after_us;) { /* the archiver looks a few times a second */
+        if (bf_time_monotonic_us() >= end_us || !bf_sleep_ms(SHARED_LOOK_MS)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* ---- nodes ---- */
+
+enum bf_code store_nodes(struct store *s, struct bf_slice prefix, struct bf_slice after, size_t limit, struct bf_buf *names, size_t *count,
+                         struct bf_err *err) {
+    struct archive *a = NULL;
+    if (!store_is_shared(s)) {
+        return hot_nodes(s->hot, prefix, after, limit, names, count, err);
+    }
+    if (store_pool_take(s->pool, &a, err) != BF_OK) {
+        return err->code;
+    }
+    enum bf_code code = archive_node_names(a, prefix, after, limit, names, count, err);
+    if (code != BF_OK && store_pool_stale(err)) {
+        code = archive_node_names(a, prefix, after, limit, names, count, err);
+    }
+    store_pool_give(s->pool, a);
+    return code == BF_OK ? BF_OK : bf_err_prepend(err, "archive");
+}
+
+enum bf_code store_node(struct store *s, struct bf_slice node, struct hot_node_topic *topics, size_t topics_max, size_t *count,
+                        struct bf_err *err) {
+    struct archive *a = NULL;
+    if (!store_is_shared(s)) {
+        return hot_node(s->hot, node, topics, topics_max, count, err);
+    }
+    if (store_pool_take(s->pool, &a, err) != BF_OK) {
+        return err->code;
+    }
+    enum bf_code code = archive_node(a, node, topics, topics_max, count, err);
+    if (code != BF_OK && store_pool_stale(err)) {
+        code = archive_node(a, node, topics, topics_max, count, err);
+    }
+    store_pool_give(s->pool, a);
+    return code == BF_OK || code == BF_NOT_FOUND ? code : bf_err_prepend(err, "archive");
+}
+
+/* ---- partitions ---- */
+
+enum bf_code store_partition_end(struct store *s, struct bf_slice topic, int32_t partition, int64_t *next_offset, int64_t *through_us,
+                                 struct bf_err *err) {
+    struct hot_partition p;
+    struct archive *a = NULL;
+    if (!store_is_shared(s)) {
+        enum bf_code code = hot_partition(s->hot, topic, partition, &p, err);
+        if (code == BF_OK) {
+            *next_offset = p.next_offset;
+            *through_us = store_own_recorded_through(s);
+        }
+        return code;
+    }
+    if (store_pool_take(s->pool, &a, err) != BF_OK) {
+        return err->code;
+    }
+    enum bf_code code = archive_partition_end(a, topic, partition, next_offset, through_us, err);
+    if (code != BF_OK && store_pool_stale(err)) {
+        code = archive_partition_end(a, topic, partition, next_offset, through_us, err);
+    }
+    store_pool_give(s->pool, a);
+    return code == BF_OK || code == BF_NOT_FOUND ? code : bf_err_prepend(err, "archive");
+}

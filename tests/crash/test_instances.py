@@ -1,0 +1,148 @@
+#!/usr/bin/env python3
+"""Two instances in one group: each holds some of the partitions, and each answers for all of them, with the same bytes, while data arrives, while both stand
+still, and when only one is left."""
+import http.client
+import json
+import sys
+import time
+import unittest
+import urllib.parse
+
+from line import SLOW, LineTest, Load, wait_until
+
+
+def body_of(c, path, **params):
+    """Status, body, and the headers that say how far the answer goes."""
+    where = urllib.parse.urlsplit(c.http)
+    connection = http.client.HTTPConnection(where.hostname, where.port, timeout=60 * SLOW)
+    try:
+        connection.request("GET", path + ("?" + urllib.parse.urlencode(params) if params else ""))
+        answer = connection.getresponse()
+        return answer.status, answer.read(), {k.lower(): v for k, v in answer.getheaders()}
+    finally:
+        connection.close()
+
+
+def closed(c):
+    return body_of(c, "/v1/nodes", limit=1)[2]["capsule-archived-through"]
+
+
+class Instances(LineTest):
+    def setUp(self):
+        super().setUp()
+        self.database, self.conninfo = self.line.database()
+        self.topic, group = self.line.topic(4), self.line.name("group")
+        self.a, self.b = (self.capsule(self.conninfo, name=n, group=group, extra=["--archive-retry-max", "300ms"]) for n in "ab")
+
+    def owners(self):
+        rows = self.line.psql(self.database, f"select owner, count(*) from capsule.partition_state where topic = '{self.topic}' group by owner")
+        return {r[0] for r in rows}
+
+    def both_hold(self):
+        return self.owners() == {self.a.status()["instance"], self.b.status()["instance"]}
+
+    def questions(self, known_by, nodes):
+        yield "/v1/events", {"topic": self.topic, "known_by": known_by, "limit": 500}
+        yield "/v1/events", {"topic": self.topic, "known_by": known_by, "limit": 500, "order": "desc"}
+        yield "/v1/state", {"known_by": known_by, "as_of": known_by, "topic": self.topic}
+        yield "/v1/replay", {"known_by": known_by, "topic": self.topic, "by": "event_time"}
+        yield "/v1/replay", {"known_by": known_by, "topic": self.topic, "by": "recorded"}
+        for node in nodes:
+            quoted = urllib.parse.quote(node, safe=":")
+            yield f"/v1/nodes/{quoted}/history", {"known_by": known_by, "limit": 200}
+            yield f"/v1/nodes/{quoted}/state", {"known_by": known_by, "as_of": known_by}
+
+    def same_answers(self, known_by, members):
+        """What they say, by question."""
+        said = {}
+        nodes = sorted(r[0] for r in self.line.psql(self.database, f"select distinct rim_node_id from capsule.node_topics where topic = '{self.topic}' limit 12"))
+        for path, params in self.questions(known_by, nodes):
+            first = None
+            for c in members:
+                status, body, headers = body_of(c, path, **params)
+                self.assertEqual(status, 200, (path, params, body[:300]))
+                self.assertIn("etag", headers, (path, params, headers))
+                first = first or body
+                self.assertEqual(body, first, (path, params))
+            said[path, json.dumps(params, sort_keys=True)] = first
+        return said
+
+    def count(self, known_by):
+        return int(self.line.psql(self.database, f"select count(*) from capsule.events where topic = '{self.topic}' and recorded_at <= '{known_by}'")[0][0])
+
+    def test_each_answers_for_all(self):
+        self.a.start()
+        load = Load(self.line, self.topic, rate=1000)
+        load.start()
+        wait_until(lambda: self.a.ready() and self.count("infinity") > 300, "the first has archived")
+        self.b.start()
+        wait_until(self.both_hold, "both hold partitions", 90)
+        rounds, last = 0, ""
+        wait_until(lambda: "event=not_alone" in self.a.log() and "event=not_alone" in self.b.log(), "they know of each other")
+        give_up = time.monotonic() + 8 * SLOW
+        while time.monotonic() < give_up:  # while data arrives
+            known_by = min(closed(self.a), closed(self.b))
+            self.assertGreaterEqual(known_by, last)
+            self.same_answers(known_by, (self.a, self.b))
+            rounds, last = rounds + 1, known_by
+        load.finish()
+        total = lambda: sum(self.line.ends(self.topic).values())
+        wait_until(lambda: sum(int(r[0]) for r in self.line.psql(self.database, "select next_offset from capsule.partition_state where topic = "
+                                                                 f"'{self.topic}'")) == total(), "all is archived", 90)
+        everything = self.line.psql(self.database, f"select max(recorded_at) from capsule.events where topic = '{self.topic}'")[0][0]
+        wait_until(lambda: all(self.line.psql(self.database, f"select '{closed(c)}'::timestamptz >= '{everything}'")[0][0] == "t" for c in (self.a, self.b)),
+                   "and both say so, though nothing comes any more")
+        known_by = min(closed(self.a), closed(self.b))
+        said = self.same_answers(known_by, (self.a, self.b))
+        whole = [json.loads(l) for l in next(b for (p, q), b in said.items() if p == "/v1/replay").splitlines()]
+        self.assertEqual(len({(e["topic"], e["partition"], e["offset"]) for e in whole if "event_id" in e}), self.count(known_by))
+        for c in (self.a, self.b):  # a node of the other's is there, too
+            self.assertEqual({n["rim_node_id"] for n in self.all_nodes(c)},
+                             {r[0] for r in self.line.psql(self.database, "select distinct rim_node_id from capsule.node_topics")})
+            self.assertIs(c.get("/v1/coverage")["complete"], False)
+        self.assertEqual(self.b.stop(), 0)
+        wait_until(lambda: "event=alone" in self.a.log(), "the first is alone again", 90)
+        self.assertEqual(self.same_answers(known_by, (self.a,)), said)
+        self.assertEqual(self.a.stop(), 0)
+        print(f"{rounds} rounds of questions while data arrived", file=sys.stderr)
+        self.assertGreater(rounds, 0)
+
+    @staticmethod
+    def all_nodes(c):
+        page, nodes = c.get("/v1/nodes", limit=40), []
+        while True:
+            nodes += page["nodes"]
+            if not page["next"]:
+                return nodes
+            page = c.get("/v1/nodes", limit=40, cursor=page["next"])
+
+    def test_a_follower_sees_what_the_other_records(self):
+        for c in (self.a, self.b):
+            c.start()
+        self.send(self.topic, range(200))
+        wait_until(self.both_hold, "both hold partitions", 90)
+        wait_until(lambda: "event=not_alone" in self.a.log(), "it knows of the other")
+        where = urllib.parse.urlsplit(self.a.http)
+        connection = http.client.HTTPConnection(where.hostname, where.port, timeout=60 * SLOW)
+        connection.request("GET", f"/v1/replay?by=recorded&follow=1&topic={self.topic}")
+        answer = connection.getresponse()
+        seen = []
+
+        def read(count):
+            while len(seen) < count:
+                line = json.loads(answer.readline())
+                if "event_id" in line:
+                    seen.append((line["partition"], line["offset"]))
+        read(200)
+        for n in range(10):
+            self.send(self.topic, range(200 + 30 * n, 230 + 30 * n))
+            read(230 + 30 * n)
+        self.assertEqual(len(set(seen)), len(seen))
+        self.assertEqual({p for p, _ in seen}, {0, 1, 2, 3})
+        connection.close()
+        for c in (self.a, self.b):
+            self.assertEqual(c.stop(), 0)
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -140,6 +140,17 @@ class Instances(LineTest):
         self.assertEqual(len(set(seen)), len(seen))
         self.assertEqual({p for p, _ in seen}, {0, 1, 2, 3})
         connection.close()
+        ends = self.line.ends(self.topic)
+        for p in range(4):  # up to an offset that is not there yet, whoever holds the partition
+            connection.request("GET", f"/v1/replay?topic={self.topic}&partition={p}&from_offset=0&to_offset={ends[p] + 3}&follow=1")
+            answer = connection.getresponse()
+            first = answer.readline()
+            self.send(self.topic, range(1000 + 200 * p, 1200 + 200 * p))
+            lines = [json.loads(l) for l in [first] + answer.read().splitlines()]
+            self.assertEqual([e["offset"] for e in lines if "event_id" in e], list(range(ends[p] + 3)))
+            self.assertIs(lines[-1]["complete"], True)
+            ends = self.line.ends(self.topic)
+        connection.close()
         for c in (self.a, self.b):
             self.assertEqual(c.stop(), 0)
 

@@ -19,12 +19,14 @@ void store_set_others(struct store *s, const struct archive_others *others) {
 }
 
 bool store_is_shared(const struct store *s) {
-    struct hot_watermarks w;
-    hot_watermarks(s->hot, &w);
     int64_t archived_us = atomic_load(&s->others_archived_us);
+    struct hot_watermarks w;
     if (atomic_load(&s->closed_us) == 0)
         return false;
-    return atomic_load(&s->others_hold) || (archived_us > 0 && archived_us >= w.hot_from_us);
+    if (atomic_load(&s->others_hold) || archived_us == 0)
+        return atomic_load(&s->others_hold);
+    hot_watermarks(s->hot, &w);
+    return archived_us >= w.hot_from_us;
 }
 
 int64_t store_own_archived_through(const struct store *s) {

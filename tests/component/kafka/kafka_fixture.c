@@ -47,6 +47,11 @@ void make_topic(const struct cluster *cl, const char *topic, int partitions) {
     struct bf_err err = {0};
     enum bf_code code = cl->mock != NULL ? bf_mock_cluster_topic(cl->mock, topic, partitions, &err)
                                          : bf_kafka_create_topic(cl->bootstrap, topic, partitions, 0, 20000, &err);
+    struct bf_producer *p = NULL;
+    struct bf_producer_settings settings = {.bootstrap = cl->bootstrap};
+    if (code == BF_OK) code = bf_producer_open(&settings, &p, &err);
+    if (code == BF_OK) code = bf_producer_warm(p, topic, 20000, &err); /* until its leaders have it, a first message may be overtaken by the second */
+    bf_producer_close(p);
     if (code != BF_OK) fail_msg("%s", err.msg);
 }
 

@@ -80,8 +80,8 @@ BF_MUST_CHECK enum bf_code archive_copy_end(struct archive *a, int64_t *line, st
 BF_MUST_CHECK enum bf_code archive_take_role(struct archive *a, struct bf_err *err);
 
 /* ---- archive_fence.c ---- */
-/* After a transaction: when it waited for a lock in vain, end those sessions of other instances' that hold theirs and do not move. Nothing that fails here matters:
- * the caller tries again whatever happens. */
+/* After a transaction: when it waited for a lock in vain, end those sessions of other instances' that hold theirs and do not move. Nothing that fails
+ * here matters: the caller tries again whatever happens. */
 void archive_end_frozen_after(struct archive *a, enum bf_code code, const struct bf_err *err);
 
 /* ---- archive_statements.c ---- */

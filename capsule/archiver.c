@@ -26,6 +26,9 @@
 #define FENCE_WAIT_MS 500
 #define SEEN_EVERY_US INT64_C(60000000)  /* alone: others may take one for gone after ten minutes */
 #define SHARED_EVERY_US INT64_C(200000) /* with others: their answers wait for this instance's word */
+#define GONE_EVERY_US INT64_C(10000000)
+#define GONE_BYTES_MAX ((size_t)1 << 20)
+#define KAFKA_WAIT_MS 3000
 #define GATHER_MS 100 /* a transaction of a few rows costs PostgreSQL as much as one of a thousand */
 
 struct archiver {
@@ -43,6 +46,8 @@ struct archiver {
     uint32_t ahead_turn;         /* c->tail_turn when it began */
     struct bf_uuid owner;
     int64_t backoff_ms, pinged_us, seen_us, schemas;
+    struct bf_buf gone; /* topics that others hold and Kafka has no more, NUL-separated */
+    int64_t gone_us;    /* when that was last asked */
     int fence_losses;
     char last_failure[512]; /* said once */
 };
@@ -274,10 +279,34 @@ static bool go_on_after(struct archiver *ar, enum bf_code code, const struct bf_
 
 /* ---- others ---- */
 
+/* A lost hot store's owner is still written beside partitions of topics that were deleted, where nobody takes them any more. */
+static enum bf_code find_gone(struct archiver *ar, struct bf_err *err) {
+    struct bf_buf held;
+    struct bf_err ignored;
+    bf_buf_init(&held, GONE_BYTES_MAX);
+    enum bf_code code = archive_topics_of_others(ar->lane->archive, &ar->owner, &held, err);
+    bf_buf_clear(&ar->gone);
+    for (size_t at = 0; code == BF_OK && at < held.len; at += strlen(held.data + at) + 1) {
+        bool exists = true;
+        if (bf_consumer_topic_exists(ar->c->consumer, held.data + at, KAFKA_WAIT_MS, &exists, &ignored) != BF_OK)
+            break; /* what is not certain counts */
+        if (!exists)
+            bf_buf_append(&ar->gone, held.data + at, strlen(held.data + at) + 1);
+    }
+    bf_buf_fini(&held);
+    return code;
+}
+
 static enum bf_code look_around(struct archiver *ar, struct bf_err *err) {
     struct archive_others others;
+    int64_t now_us = bf_time_monotonic_us();
     bool before = store_is_shared(ar->c->store);
-    enum bf_code code = archive_others(ar->lane->archive, &ar->owner, &others, err);
+    enum bf_code code = archive_others(ar->lane->archive, &ar->owner, (struct bf_slice){ar->gone.data, ar->gone.len}, &others, err);
+    if (code == BF_OK && others.hold && atomic_load(&ar->c->ingesting) && now_us - ar->gone_us > GONE_EVERY_US) {
+        ar->gone_us = now_us;
+        if ((code = find_gone(ar, err)) == BF_OK)
+            code = archive_others(ar->lane->archive, &ar->owner, (struct bf_slice){ar->gone.data, ar->gone.len}, &others, err);
+    }
     if (code != BF_OK)
         return code;
     if (others.schemas != ar->schemas && (others.hold || others.archived_us > 0)) {
@@ -389,6 +418,7 @@ static void *run(void *arg) {
 
 static void archiver_free(struct archiver *ar) {
     archive_ahead_stop(ar->ahead);
+    bf_buf_fini(&ar->gone);
     archive_lane_free(ar->lane);
     pthread_cond_destroy(&ar->changed);
     pthread_mutex_destroy(&ar->lock);
@@ -405,6 +435,7 @@ enum bf_code archiver_start(struct capsule *c, struct archiver **out, struct bf_
     pthread_cond_init(&ar->changed, &monotonic);
     pthread_condattr_destroy(&monotonic);
     pthread_mutex_init(&ar->lock, NULL);
+    bf_buf_init(&ar->gone, GONE_BYTES_MAX);
     ar->c = c;
     ar->owner = hot_instance_id(c->hot);
     enum bf_code code = archive_lane_new(c, &ar->lane, err);

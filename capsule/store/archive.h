@@ -116,8 +116,12 @@ struct archive_others {
     int64_t schemas;     /* how many the archive keeps */
     int64_t closed_us;   /* nothing more will come that anybody recorded at or before this; 0: nothing is certain */
 };
-/* Ask after this owner's own commit: who takes a partition later records above it. */
-BF_MUST_CHECK enum bf_code archive_others(struct archive *a, const struct bf_uuid *owner, struct archive_others *out, struct bf_err *err);
+/* Ask after this owner's own commit: who takes a partition later records above it. `gone` (NUL-separated names): topics that Kafka has no more; who holds
+ * those only holds nothing. */
+BF_MUST_CHECK enum bf_code archive_others(struct archive *a, const struct bf_uuid *owner, struct bf_slice gone, struct archive_others *out,
+                                          struct bf_err *err);
+/* The topics of which others hold partitions, NUL-separated. */
+BF_MUST_CHECK enum bf_code archive_topics_of_others(struct archive *a, const struct bf_uuid *owner, struct bf_buf *names, struct bf_err *err);
 /* Where a partition ends in the archive, and how far its owner is archived. BF_NOT_FOUND: nobody ever held it. */
 BF_MUST_CHECK enum bf_code archive_partition_end(struct archive *a, struct bf_slice topic, int32_t partition, int64_t *next_offset,
                                                  int64_t *through_us, struct bf_err *err);

@@ -236,17 +236,38 @@ static const char *const others_sql =
     " min(coalesce(i.archived_through, '-infinity')) filter (where i.holds and (i.lives or i.owner = $1)),"
     " (select count(*) from capsule.schemas)"
     " from (select x.owner, x.archived_through, x.last_seen_at > now() - interval '10 minutes' as lives,"
-    " exists (select from capsule.partition_state s where s.owner = x.owner) as holds from capsule.instances x) i";
+    " exists (select from capsule.partition_state s where s.owner = x.owner"
+    "         and not (s.topic = any ($2) and s.taken_at < now() - interval '30 seconds')) as holds from capsule.instances x) i"; /* it may be there again */
 
 static int64_t time_or_none(const PGresult *r, int column) {
     int64_t at_us = PQgetisnull(r, 0, column) ? 0 : pg_time(r, 0, column);
     return at_us > 0 ? at_us : 0;
 }
 
-enum bf_code archive_others(struct archive *a, const struct bf_uuid *owner, struct archive_others *out, struct bf_err *err) {
+enum bf_code archive_topics_of_others(struct archive *a, const struct bf_uuid *owner, struct bf_buf *names, struct bf_err *err) {
     PGresult *r = NULL;
     params_clear(&a->params);
     params_uuid(&a->params, owner);
+    enum bf_code code = archive_exec(a, "select distinct topic from capsule.partition_state where owner <> $1", "looking at what others hold", &r, err);
+    bf_buf_clear(names);
+    for (int row = 0; code == BF_OK && row < PQntuples(r); row++) {
+        struct bf_slice name = pg_bytes(r, row, 0);
+        bf_buf_append(names, name.data, name.len);
+        bf_buf_putc(names, '\0');
+    }
+    PQclear(r);
+    return code == BF_OK && names->failed ? bf_fail(err, BF_NOMEM, 0, "no memory for names of topics") : code;
+}
+
+enum bf_code archive_others(struct archive *a, const struct bf_uuid *owner, struct bf_slice gone, struct archive_others *out,
+                            struct bf_err *err) {
+    PGresult *r = NULL;
+    params_clear(&a->params);
+    params_uuid(&a->params, owner);
+    params_array(&a->params, PG_TEXT_ARRAY);
+    for (const char *name = gone.data, *end = name + gone.len; gone.len > 0 && name < end; name += strlen(name) + 1)
+        params_array_text(&a->params, bf_slice_str(name));
+    params_array_end(&a->params);
     enum bf_code code = archive_exec_kept(a, others_sql, "looking at the other instances", &r, err);
     if (code == BF_OK)
         *out = (struct archive_others){.hold = pg_int8(r, 0, 0) > 0, .archived_us = time_or_none(r, 1), .closed_us = time_or_none(r, 2),

@@ -355,3 +355,14 @@ enum bf_code bf_consumer_query_watermarks(struct bf_consumer *c, const char *top
     *high = h;
     return BF_OK;
 }
+
+enum bf_code bf_consumer_topic_exists(struct bf_consumer *c, const char *topic, int timeout_ms, bool *exists, struct bf_err *err) {
+    const struct rd_kafka_metadata *md = NULL;
+    rd_kafka_resp_err_t native = rd_kafka_metadata(c->rk, 1, NULL, &md, timeout_ms); /* all of them: to be asked for by name would make some brokers make it */
+
+    if (native != RD_KAFKA_RESP_ERR_NO_ERROR) return bf_rd_fail(err, native, "the topics of the cluster");
+    *exists = false;
+    for (int i = 0; i < md->topic_cnt; i++) *exists = *exists || strcmp(md->topics[i].topic, topic) == 0;
+    rd_kafka_metadata_destroy(md);
+    return BF_OK;
+}

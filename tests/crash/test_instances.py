@@ -154,6 +154,24 @@ class Instances(LineTest):
         for c in (self.a, self.b):
             self.assertEqual(c.stop(), 0)
 
+    def test_who_held_only_what_is_gone_does_not_count(self):
+        """A topic was deleted and the hot store lost: its owner stands beside partitions for ever that nobody takes."""
+        gone = self.line.topic(2)
+        self.a.start()
+        self.send(gone, range(50))
+        self.send(self.topic, range(50))
+        for topic in (gone, self.topic):
+            self.a.wait_through(topic, self.line.ends(topic))
+        self.assertEqual(self.a.stop(), 0)
+        self.line.admin.ask("delete", gone)
+        self.b.start()  # its hot store is another one
+        wait_until(lambda: self.owners() == {self.b.status()["instance"]}, "the new one holds what there is", 90)
+        self.send(self.topic, range(50, 80))
+        wait_until(lambda: self.b.status()["instances"][0]["alone"], "it is alone", 90)
+        wait_until(lambda: len(self.b.replay(topic=self.topic)) == 80, "what came since is answered", 20)
+        self.assertEqual(len(self.b.replay(topic=gone)), 50)
+        self.assertEqual(self.b.stop(), 0)
+
 
 if __name__ == "__main__":
     unittest.main()

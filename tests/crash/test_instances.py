@@ -3,6 +3,7 @@
 still, and when only one is left."""
 import http.client
 import json
+import subprocess
 import sys
 import time
 import unittest
@@ -34,8 +35,12 @@ class Instances(LineTest):
         self.topic, group = self.line.topic(4), self.line.name("group")
         self.a, self.b = (self.capsule(self.conninfo, name=n, group=group, extra=["--archive-retry-max", "300ms"]) for n in "ab")
 
-    def owners(self):
-        rows = self.line.psql(self.database, f"select owner, count(*) from capsule.partition_state where topic = '{self.topic}' group by owner")
+    def there(self, topic):
+        listed = subprocess.run(["kcat", "-L", "-J", "-b", self.line.kafka.bootstrap], capture_output=True, check=True, timeout=30 * SLOW)
+        return topic in {t["topic"] for t in json.loads(listed.stdout)["topics"]}
+
+    def owners(self, topic=None):
+        rows = self.line.psql(self.database, f"select owner, count(*) from capsule.partition_state where topic = '{topic or self.topic}' group by owner")
         return {r[0] for r in rows}
 
     def both_hold(self):
@@ -164,8 +169,11 @@ class Instances(LineTest):
             self.a.wait_through(topic, self.line.ends(topic))
         self.assertEqual(self.a.stop(), 0)
         self.line.admin.ask("delete", gone)
+        wait_until(lambda: not self.there(gone), "it is gone", 30, 0.5)
         self.b.start()  # its hot store is another one
         wait_until(lambda: self.owners() == {self.b.status()["instance"]}, "the new one holds what there is", 90)
+        self.assertNotEqual(self.owners(gone), self.owners())
+        wait_until(lambda: "event=not_alone" in self.b.log(), "at first it cannot know")
         self.send(self.topic, range(50, 80))
         wait_until(lambda: self.b.status()["instances"][0]["alone"], "it is alone", 90)
         wait_until(lambda: len(self.b.replay(topic=self.topic)) == 80, "what came since is answered", 20)

@@ -460,6 +460,16 @@ class Checkpoints(PerceptionTest):
         self.assertEqual((counts_of(second.stderr), second.returncode), (counts(0), 0))
 
 
+def stop_all(pid):
+    """SIGSTOP, and every thread has taken notice: until then a broker may still acknowledge something."""
+    os.kill(pid, signal.SIGSTOP)
+
+    def state(task):
+        with open(f"/proc/{pid}/task/{task}/stat") as f:
+            return f.read().rsplit(") ", 1)[1][0]
+    wait_until(lambda: all(state(t) == "T" for t in os.listdir(f"/proc/{pid}/task")), "it stands still", step=0.01)
+
+
 class FromTopic(PerceptionTest):
     def setUp(self):
         super().setUp()
@@ -597,7 +607,7 @@ class Http(PerceptionTest):
         self.addCleanup(os.kill, pid, signal.SIGCONT)
         self.serve("--in-flight-max", "100", "--queue-wait", "200ms", "--delivery-timeout", "60s", bootstrap=broker.bootstrap)
         self.assertEqual(self.post(ndjson([signal_line(i, event_id="first") for i in range(10)]))[0], 202)
-        os.kill(pid, signal.SIGSTOP)
+        stop_all(pid)
         held = []
         blocked = threading.Thread(target=lambda: held.append(self.post(ndjson([signal_line(i, event_id="held") for i in range(95)]))))
         blocked.start()
@@ -621,7 +631,7 @@ class Http(PerceptionTest):
         self.addCleanup(os.kill, pid, signal.SIGCONT)
         self.serve("--delivery-timeout", "1s", bootstrap=broker.bootstrap)
         self.assertEqual(self.post(ndjson([signal_line(0)]))[0], 202)
-        os.kill(pid, signal.SIGSTOP)
+        stop_all(pid)
         status, problem = self.post(ndjson([signal_line(i) for i in range(5)]))
         self.assertEqual(status, 503, problem)
         self.assertIn("5 of 5 signals were not acknowledged", problem["detail"])

@@ -285,14 +285,8 @@ static enum bf_code find_gone(struct archiver *ar, struct bf_err *err) {
     struct bf_err ignored;
     bf_buf_init(&held, GONE_BYTES_MAX);
     enum bf_code code = archive_topics_of_others(ar->lane->archive, &ar->owner, &held, err);
-    bf_buf_clear(&ar->gone);
-    for (size_t at = 0; code == BF_OK && at < held.len; at += strlen(held.data + at) + 1) {
-        bool exists = true;
-        if (bf_consumer_topic_exists(ar->c->consumer, held.data + at, KAFKA_WAIT_MS, &exists, &ignored) != BF_OK)
-            break; /* what is not certain counts */
-        if (!exists)
-            bf_buf_append(&ar->gone, held.data + at, strlen(held.data + at) + 1);
-    }
+    if (code == BF_OK && bf_consumer_missing_topics(ar->c->consumer, (struct bf_slice){held.data, held.len}, KAFKA_WAIT_MS, &ar->gone, &ignored) != BF_OK)
+        bf_buf_clear(&ar->gone); /* what is not certain counts */
     bf_buf_fini(&held);
     return code;
 }

@@ -349,6 +349,20 @@ static void take_refusal(struct ingest *in) {
         ingest_fatal(in, "hot_store_failed", &err, BF_EXIT_STATE);
 }
 
+/* What the archiver asked for, until it has worked once. */
+static void catch_up(struct ingest *in, atomic_bool *wanted, int64_t *at_us, enum bf_code (*work)(struct capsule *, struct archive *, struct bf_err *),
+                     const char *waits) {
+    struct bf_err err;
+    int64_t now = bf_time_monotonic_us();
+    if (!atomic_load(wanted) || now < *at_us)
+        return;
+    *at_us = now + RETRY_EVERY_US;
+    if (work(in->c, in->archive, &err) == BF_OK)
+        atomic_store(wanted, false);
+    else
+        bf_log_err(BF_LOG_WARN, waits, &err, "retry_in_ms=%d", (int)(RETRY_EVERY_US / 1000));
+}
+
 /* Between batches: eviction, notes, fences. */
 static void housekeeping(struct ingest *in) {
     struct bf_err err;
@@ -362,20 +376,8 @@ static void housekeeping(struct ingest *in) {
             ingest_fatal(in, "hot_store_failed", &err, BF_EXIT_STATE);
         in->saved_us = now;
     }
-    if (atomic_load(&in->c->schemas_to_learn) && now >= in->learn_at_us) {
-        in->learn_at_us = now + RETRY_EVERY_US;
-        if (recover_learn_schemas(in->c, in->archive, &err) == BF_OK)
-            atomic_store(&in->c->schemas_to_learn, false);
-        else
-            bf_log_err(BF_LOG_WARN, "schemas_wait", &err, "why=\"other instances archived with some that are not kept here\"");
-    }
-    if (atomic_load(&in->c->fence_lost) && now >= in->reconcile_at_us) {
-        in->reconcile_at_us = now + RETRY_EVERY_US;
-        if (recover_reconcile(in->c, in->archive, &err) == BF_OK)
-            atomic_store(&in->c->fence_lost, false);
-        else
-            bf_log_err(BF_LOG_WARN, "reconcile_wait", &err, "retry_in_ms=500");
-    }
+    catch_up(in, &in->c->schemas_to_learn, &in->learn_at_us, recover_learn_schemas, "schemas_wait");
+    catch_up(in, &in->c->fence_lost, &in->reconcile_at_us, recover_reconcile, "reconcile_wait");
 }
 
 static bool batch_full(const struct ingest *in) {

@@ -45,49 +45,54 @@ struct schema_cache *store_schemas(const struct store *s) {
 
 /* ---- the archive's side ---- */
 
+bool store_asks(struct store_ask *ask, enum bf_code *code, struct bf_err *err) {
+    struct store_pool *pool = ask->store->pool;
+    if (!ask->archive) {
+        *code = store_pool_take(pool, &ask->archive, err);
+        return *code == BF_OK;
+    }
+    if (*code != BF_OK && !ask->again && store_pool_stale(err)) {
+        ask->again = true;
+        return true;
+    }
+    store_pool_give(pool, ask->archive);
+    if (*code != BF_OK && *code != BF_NOT_FOUND) {
+        *code = bf_err_prepend(err, "archive");
+    }
+    return false;
+}
+
 enum bf_code store_archive_fetch(struct store *s, const struct event_query *q, int64_t below_us, const struct event_pos *after,
                                  size_t limit, struct event_page *page, bool *exhausted, struct bf_err *err) {
-    struct archive *a = NULL;
-    if (store_pool_take(s->pool, &a, err) != BF_OK) {
-        return err->code;
-    }
+    struct store_ask ask = {.store = s};
+    enum bf_code code = BF_OK;
     size_t start = page->count;
-    enum bf_code code = archive_fetch(a, q, below_us, after, limit, page, exhausted, err);
-    if (code != BF_OK && store_pool_stale(err)) {
+    while (store_asks(&ask, &code, err)) {
         page->count = start;
-        code = archive_fetch(a, q, below_us, after, limit, page, exhausted, err);
+        code = archive_fetch(ask.archive, q, below_us, after, limit, page, exhausted, err);
     }
-    store_pool_give(s->pool, a);
-    return code == BF_OK ? BF_OK : bf_err_prepend(err, "archive");
+    return code;
 }
 
 enum bf_code store_archive_world(struct store *s, const struct event_query *q, int64_t as_of_us, int64_t below_us,
                                  struct bf_slice after_node, size_t limit_nodes, struct event_page *page, bool *exhausted,
                                  struct bf_err *err) {
-    struct archive *a = NULL;
-    if (store_pool_take(s->pool, &a, err) != BF_OK) {
-        return err->code;
-    }
+    struct store_ask ask = {.store = s};
+    enum bf_code code = BF_OK;
     size_t start = page->count;
-    enum bf_code code = archive_world(a, q, as_of_us, below_us, after_node, limit_nodes, page, exhausted, err);
-    if (code != BF_OK && store_pool_stale(err)) {
+    while (store_asks(&ask, &code, err)) {
         page->count = start;
-        code = archive_world(a, q, as_of_us, below_us, after_node, limit_nodes, page, exhausted, err);
+        code = archive_world(ask.archive, q, as_of_us, below_us, after_node, limit_nodes, page, exhausted, err);
     }
-    store_pool_give(s->pool, a);
-    return code == BF_OK ? BF_OK : bf_err_prepend(err, "archive");
+    return code;
 }
 
 enum bf_code store_archive_ping(struct store *s, struct bf_err *err) {
-    struct archive *a = NULL;
-    if (store_pool_take(s->pool, &a, err) != BF_OK) {
-        return err->code;
+    struct store_ask ask = {.store = s};
+    enum bf_code code = BF_OK;
+    while (store_asks(&ask, &code, err)) {
+        code = archive_ping(ask.archive, err);
     }
-    enum bf_code code = archive_ping(a, err);
-    if (code != BF_OK && store_pool_stale(err)) {
-        code = archive_ping(a, err);
-    }
-    store_pool_give(s->pool, a);
     return code;
 }
 
@@ -313,16 +318,12 @@ static int by_recorded(const void *a, const void *b) {
 
 static enum bf_code archive_duplicates_pooled(struct store *s, struct bf_slice topic, const struct bf_uuid *id, int64_t below_us,
                                               size_t max, struct duplicate *out, size_t *count, struct bf_err *err) {
-    struct archive *a = NULL;
-    if (store_pool_take(s->pool, &a, err) != BF_OK) {
-        return err->code;
+    struct store_ask ask = {.store = s};
+    enum bf_code code = BF_OK;
+    while (store_asks(&ask, &code, err)) {
+        code = archive_duplicates(ask.archive, topic, id, below_us, max, out, count, err);
     }
-    enum bf_code code = archive_duplicates(a, topic, id, below_us, max, out, count, err);
-    if (code != BF_OK && store_pool_stale(err)) {
-        code = archive_duplicates(a, topic, id, below_us, max, out, count, err);
-    }
-    store_pool_give(s->pool, a);
-    return code == BF_OK ? BF_OK : bf_err_prepend(err, "archive");
+    return code;
 }
 
 enum bf_code store_duplicates(struct store *s, struct bf_slice topic, const struct bf_uuid *id, size_t max, struct duplicate *out,
@@ -368,16 +369,12 @@ enum bf_code store_duplicates(struct store *s, struct bf_slice topic, const stru
 
 static enum bf_code archive_quarantine_pooled(struct store *s, const struct poison_query *q, size_t limit, struct poison **out,
                                               size_t *count, struct bf_err *err) {
-    struct archive *a = NULL;
-    if (store_pool_take(s->pool, &a, err) != BF_OK) {
-        return err->code;
+    struct store_ask ask = {.store = s};
+    enum bf_code code = BF_OK;
+    while (store_asks(&ask, &code, err)) {
+        code = archive_quarantine(ask.archive, q, limit, out, count, err);
     }
-    enum bf_code code = archive_quarantine(a, q, limit, out, count, err);
-    if (code != BF_OK && store_pool_stale(err)) {
-        code = archive_quarantine(a, q, limit, out, count, err);
-    }
-    store_pool_give(s->pool, a);
-    return code == BF_OK ? BF_OK : bf_err_prepend(err, "archive");
+    return code;
 }
 
 /* Append the hot part to the cold one, at most `limit` together; the rest is freed. Consumes both. */

@@ -63,36 +63,28 @@ bool store_wait_newer(struct store *s, int64_t after_us, int64_t ms) {
 
 enum bf_code store_nodes(struct store *s, struct bf_slice prefix, struct bf_slice after, size_t limit, struct bf_buf *names, size_t *count,
                          struct bf_err *err) {
-    struct archive *a = NULL;
+    struct store_ask ask = {.store = s};
+    enum bf_code code = BF_OK;
     if (!store_is_shared(s)) {
         return hot_nodes(s->hot, prefix, after, limit, names, count, err);
     }
-    if (store_pool_take(s->pool, &a, err) != BF_OK) {
-        return err->code;
+    while (store_asks(&ask, &code, err)) {
+        code = archive_node_names(ask.archive, prefix, after, limit, names, count, err);
     }
-    enum bf_code code = archive_node_names(a, prefix, after, limit, names, count, err);
-    if (code != BF_OK && store_pool_stale(err)) {
-        code = archive_node_names(a, prefix, after, limit, names, count, err);
-    }
-    store_pool_give(s->pool, a);
-    return code == BF_OK ? BF_OK : bf_err_prepend(err, "archive");
+    return code;
 }
 
 enum bf_code store_node(struct store *s, struct bf_slice node, struct hot_node_topic *topics, size_t topics_max, size_t *count,
                         struct bf_err *err) {
-    struct archive *a = NULL;
+    struct store_ask ask = {.store = s};
+    enum bf_code code = BF_OK;
     if (!store_is_shared(s)) {
         return hot_node(s->hot, node, topics, topics_max, count, err);
     }
-    if (store_pool_take(s->pool, &a, err) != BF_OK) {
-        return err->code;
+    while (store_asks(&ask, &code, err)) {
+        code = archive_node(ask.archive, node, topics, topics_max, count, err);
     }
-    enum bf_code code = archive_node(a, node, topics, topics_max, count, err);
-    if (code != BF_OK && store_pool_stale(err)) {
-        code = archive_node(a, node, topics, topics_max, count, err);
-    }
-    store_pool_give(s->pool, a);
-    return code == BF_OK || code == BF_NOT_FOUND ? code : bf_err_prepend(err, "archive");
+    return code;
 }
 
 /* ---- partitions ---- */
@@ -100,22 +92,18 @@ enum bf_code store_node(struct store *s, struct bf_slice node, struct hot_node_t
 enum bf_code store_partition_end(struct store *s, struct bf_slice topic, int32_t partition, int64_t *next_offset, int64_t *through_us,
                                  struct bf_err *err) {
     struct hot_partition p;
-    struct archive *a = NULL;
+    struct store_ask ask = {.store = s};
+    enum bf_code code = BF_OK;
     if (!store_is_shared(s)) {
-        enum bf_code code = hot_partition(s->hot, topic, partition, &p, err);
+        code = hot_partition(s->hot, topic, partition, &p, err);
         if (code == BF_OK) {
             *next_offset = p.next_offset;
             *through_us = store_own_recorded_through(s);
         }
         return code;
     }
-    if (store_pool_take(s->pool, &a, err) != BF_OK) {
-        return err->code;
+    while (store_asks(&ask, &code, err)) {
+        code = archive_partition_end(ask.archive, topic, partition, next_offset, through_us, err);
     }
-    enum bf_code code = archive_partition_end(a, topic, partition, next_offset, through_us, err);
-    if (code != BF_OK && store_pool_stale(err)) {
-        code = archive_partition_end(a, topic, partition, next_offset, through_us, err);
-    }
-    store_pool_give(s->pool, a);
-    return code == BF_OK || code == BF_NOT_FOUND ? code : bf_err_prepend(err, "archive");
+    return code;
 }

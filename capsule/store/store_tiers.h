@@ -16,6 +16,18 @@ struct store {
     _Atomic bool others_hold;
 };
 
+/* Ask the archive over a connection of the pool, and once more when that one had died there:
+ *     struct store_ask ask = {.store = s};
+ *     while (store_asks(&ask, &code, err))
+ *         code = archive_something(ask.archive, …, err);
+ * Nothing that the first time has put somewhere may be left there the second time. */
+struct store_ask {
+    struct store *store;
+    struct archive *archive;
+    bool again;
+};
+bool store_asks(struct store_ask *ask, enum bf_code *code, struct bf_err *err);
+
 /* archive_fetch and archive_world over the pool, with one second try on a connection that died in the pool. */
 BF_MUST_CHECK enum bf_code store_archive_fetch(struct store *s, const struct event_query *q, int64_t below_us, const struct event_pos *after,
                                                size_t limit, struct event_page *page, bool *exhausted, struct bf_err *err);

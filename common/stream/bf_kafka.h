@@ -88,8 +88,9 @@ bool bf_consumer_watermarks(struct bf_consumer *c, const char *topic, int32_t pa
 /* Asks the broker. */
 BF_MUST_CHECK enum bf_code bf_consumer_query_watermarks(struct bf_consumer *c, const char *topic, int32_t partition, int timeout_ms,
                                                         int64_t *low, int64_t *high, struct bf_err *err);
-/* Does the cluster have this topic now? Asks the broker. Any thread. */
-BF_MUST_CHECK enum bf_code bf_consumer_topic_exists(struct bf_consumer *c, const char *topic, int timeout_ms, bool *exists, struct bf_err *err);
+/* Of these topics (names, NUL-separated) those that the cluster does not have, in the same form. Asks the broker, once. Any thread. */
+BF_MUST_CHECK enum bf_code bf_consumer_missing_topics(struct bf_consumer *c, struct bf_slice topics, int timeout_ms, struct bf_buf *missing,
+                                                      struct bf_err *err);
 
 /* ---- producer: idempotent, acks=all; any thread may send ---- */
 

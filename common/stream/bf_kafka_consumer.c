@@ -356,13 +356,24 @@ enum bf_code bf_consumer_query_watermarks(struct bf_consumer *c, const char *top
     return BF_OK;
 }
 
-enum bf_code bf_consumer_topic_exists(struct bf_consumer *c, const char *topic, int timeout_ms, bool *exists, struct bf_err *err) {
+static bool has_topic(const struct rd_kafka_metadata *md, const char *topic) {
+    for (int i = 0; i < md->topic_cnt; i++) {
+        if (strcmp(md->topics[i].topic, topic) == 0) return true;
+    }
+    return false;
+}
+
+enum bf_code bf_consumer_missing_topics(struct bf_consumer *c, struct bf_slice topics, int timeout_ms, struct bf_buf *missing, struct bf_err *err) {
     const struct rd_kafka_metadata *md = NULL;
-    rd_kafka_resp_err_t native = rd_kafka_metadata(c->rk, 1, NULL, &md, timeout_ms); /* all of them: to be asked for by name would make some brokers make it */
+    const char *name = topics.data;
+    rd_kafka_resp_err_t native = rd_kafka_metadata(c->rk, 1, NULL, &md, timeout_ms); /* all of them: to be asked for by name makes some brokers make it */
 
     if (native != RD_KAFKA_RESP_ERR_NO_ERROR) return bf_rd_fail(err, native, "the topics of the cluster");
-    *exists = false;
-    for (int i = 0; i < md->topic_cnt; i++) *exists = *exists || strcmp(md->topics[i].topic, topic) == 0;
+    bf_buf_clear(missing);
+    for (size_t left = topics.len, bytes; left > 0; left -= bytes, name += bytes) {
+        bytes = strlen(name) + 1;
+        if (!has_topic(md, name)) bf_buf_append(missing, name, bytes);
+    }
     rd_kafka_metadata_destroy(md);
-    return BF_OK;
+    return missing->failed ? bf_fail(err, BF_NOMEM, 0, "no memory for names of topics") : BF_OK;
 }

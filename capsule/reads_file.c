@@ -1,5 +1,7 @@
 #include "reads_file.h"
 
+#include "bf_hash.h"
+
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -18,19 +20,9 @@
 
 enum { FLAG_END = 1, FLAG_FINISHED = 2, FLAG_WHO = 4, FLAG_DIGEST = 8 };
 
-/* Finds torn pages, guards nothing: eight bytes at a time, multiplied and folded. */
+/* Finds torn pages. */
 static uint32_t checksum(const void *data, size_t len) {
-    const uint8_t *p = data;
-    uint64_t h = UINT64_C(0x9E3779B97F4A7C15) ^ len, word;
-    for (; len >= sizeof word; p += sizeof word, len -= sizeof word) {
-        memcpy(&word, p, sizeof word);
-        h = (h ^ word) * UINT64_C(0xFF51AFD7ED558CCD);
-        h ^= h >> 32;
-    }
-    word = 0;
-    memcpy(&word, p, len);
-    h = (h ^ word) * UINT64_C(0xC4CEB9FE1A85EC53);
-    return (uint32_t)(h ^ h >> 32);
+    return (uint32_t)bf_hash(data, len);
 }
 
 static size_t string_bytes(const struct archive_read *x) {

@@ -1,6 +1,7 @@
 /* Which (topic, node) pairs capsule.node_topics has: a set in memory, so that only new pairs cost a row. What one transaction adds
  * counts once it has committed; after a rollback the whole set is forgotten, for the next insert does nothing where a pair is there. */
 #include "archive_internal.h"
+#include "bf_hash.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -22,11 +23,8 @@ void archive_nodes_free(struct archive *a) {
     a->nodes = NULL;
 }
 
-static uint64_t hash(const void *data, size_t len, uint64_t h) {
-    const unsigned char *p = data;
-    for (size_t i = 0; i < len; i++)
-        h = (h ^ p[i]) * UINT64_C(0x100000001b3);
-    return h ^ (h >> 29);
+static uint64_t pair_hash(struct bf_slice topic, struct bf_slice node) {
+    return bf_hash(node.data, node.len) + bf_hash(topic.data, topic.len);
 }
 
 static bool pair_is(const struct archive_nodes *n, uint32_t at, struct bf_slice topic, struct bf_slice node) {
@@ -42,14 +40,12 @@ static bool grow(struct archive_nodes *n) {
         return false;
     for (size_t at = 0; at < n->bytes.len;) {
         const char *p = n->bytes.data + at;
-        size_t len = (size_t)bf_get_be16(p) + bf_get_be16(p + 2);
-        size_t topic_len = bf_get_be16(p);
-        uint64_t h = hash(p + 4 + topic_len, len - topic_len, hash(p + 4, topic_len, UINT64_C(0xcbf29ce484222325)));
-        size_t i = h & (wanted - 1);
+        const struct bf_slice topic = {p + 4, bf_get_be16(p)}, node = {p + 4 + topic.len, bf_get_be16(p + 2)};
+        size_t i = pair_hash(topic, node) & (wanted - 1);
         while (slots[i])
             i = (i + 1) & (wanted - 1);
         slots[i] = (uint32_t)at + 1;
-        at += 4 + len;
+        at += 4 + topic.len + node.len;
     }
     free(n->slots);
     n->slots = slots;
@@ -63,7 +59,7 @@ static bool add(struct archive_nodes *n, struct bf_slice topic, struct bf_slice 
         n->bytes.failed = true;
         return false;
     }
-    size_t i = hash(node.data, node.len, hash(topic.data, topic.len, UINT64_C(0xcbf29ce484222325))) & (n->slot_count - 1);
+    size_t i = pair_hash(topic, node) & (n->slot_count - 1);
     for (; n->slots[i]; i = (i + 1) & (n->slot_count - 1))
         if (pair_is(n, n->slots[i] - 1, topic, node))
             return false;

@@ -33,9 +33,9 @@ static struct arena_block *arena_grow(struct arena_block **arena, size_t size) {
 }
 
 void *arena_alloc(struct arena_block **arena, size_t size) {
-    if (size > SIZE_MAX - 7)
+    if (size > SIZE_MAX - (ARENA_ALIGNMENT - 1))
         return NULL;
-    size = (size + 7) & ~(size_t)7;
+    size = (size + ARENA_ALIGNMENT - 1) & ~(ARENA_ALIGNMENT - 1);
     struct arena_block *block = *arena;
     if (block == NULL || block->size - block->used < size)
         block = arena_grow(arena, size);
@@ -67,6 +67,13 @@ void arena_clear(struct arena_block **arena) {
     kept->older = NULL;
     kept->used = 0;
     arena_fini(&block);
+}
+
+bool arena_restart(struct arena_block **arena, size_t size) {
+    arena_clear(arena);
+    if (*arena != NULL && ((*arena)->size < size || (*arena)->size / 8 > (size > ARENA_BLOCK_MIN ? size : ARENA_BLOCK_MIN)))
+        arena_fini(arena);
+    return *arena != NULL || arena_grow(arena, size) != NULL;
 }
 
 void arena_fini(struct arena_block **arena) {

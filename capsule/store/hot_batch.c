@@ -1,6 +1,7 @@
 /* Gathering a batch: each record is encoded into the batch's arena when it is added, so that commit only sorts and writes. What a
  * partition's next offset is comes from the store when the partition is first named, and is looked at again at commit. */
 #include "arena.h"
+#include "bf_hash.h"
 #include "hot_hash.h"
 #include "hot_internal.h"
 
@@ -169,7 +170,7 @@ enum bf_code hot_batch_event(struct hot_batch *b, const struct event *ev, struct
     hot_content_hash(ev, item.content_hash);
     record_event_put(item.record, slot->topic_no, ev, item.content_hash);
     item.node = record_event_node((struct bf_slice){item.record, item.record_len});
-    item.node_hash = hot_name_hash(item.node);
+    item.node_hash = bf_hash(item.node.data, item.node.len);
     item_add(b, slot, &item);
     return BF_OK;
 }

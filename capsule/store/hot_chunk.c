@@ -111,7 +111,14 @@ static int plan(struct hot_chunk *chunk, MDB_cursor *cur, int64_t after_us, size
     return out->through_us == 0 ? MDB_NOTFOUND : MDB_SUCCESS;
 }
 
+/* All of it in one block, which the next chunk of that size finds again. */
 static bool make_room(struct hot_chunk *chunk, const struct commit_row *total) {
+    size_t records = total->events + total->duplicates + total->poisons;
+    if (!arena_restart(&chunk->arena, total->events * sizeof *chunk->events + total->duplicates * sizeof *chunk->duplicates +
+                                          total->poisons * sizeof *chunk->poisons + total->partitions * sizeof *chunk->partitions +
+                                          total->intervals * (sizeof *chunk->intervals + sizeof *chunk->redriven) + total->log_bytes +
+                                          records * ARENA_ALIGNMENT + 6 * ARENA_ALIGNMENT))
+        return false;
     chunk->events = arena_alloc(&chunk->arena, total->events * sizeof *chunk->events);
     chunk->duplicates = arena_alloc(&chunk->arena, total->duplicates * sizeof *chunk->duplicates);
     chunk->poisons = arena_alloc(&chunk->arena, total->poisons * sizeof *chunk->poisons);
@@ -251,6 +258,8 @@ enum bf_code hot_chunk_read(struct hot *h, int64_t after_us, size_t max_events, 
     int rc = mdb_cursor_open(txn, h->db[DB_COMMITS], &cur);
     if (rc == MDB_SUCCESS)
         rc = plan(chunk, cur, after_us, max_events, max_bytes, &p);
+    if (rc == MDB_NOTFOUND && !arena_restart(&chunk->arena, 0)) /* no backlog: what it took is given back */
+        rc = ENOMEM;
     if (rc == MDB_SUCCESS)
         rc = make_room(chunk, &p.total) ? MDB_SUCCESS : ENOMEM;
     if (rc == MDB_SUCCESS)

@@ -1,4 +1,5 @@
 /* Forgetting records: their keys in every index are gathered first and then deleted index by index in ascending order, as they were written. */
+#include "bf_hash.h"
 #include "hot_hash.h"
 #include "hot_internal.h"
 
@@ -103,7 +104,7 @@ static int forget_event(struct forget *f, uint32_t topic_no, int64_t recorded_at
     uint32_t node_no;
     if (!record_event_get(record, &ev))
         return MDB_CORRUPTED;
-    int rc = hot_node_intern(f->h, f->txn, ev.node_id, hot_name_hash(ev.node_id), &node_no);
+    int rc = hot_node_intern(f->h, f->txn, ev.node_id, bf_hash(ev.node_id.data, ev.node_id.len), &node_no);
     if (rc != MDB_SUCCESS)
         return rc;
     struct hot_key by_node = key_node(node_no, topic_no, ev.event_time_us, recorded_at_us);

@@ -277,7 +277,6 @@ int hot_topics_load(struct hot *h, MDB_txn *txn);
 struct node_cache *node_cache_new(void);
 void node_cache_free(struct node_cache *c);
 void node_cache_clear(struct node_cache *c);
-uint64_t hot_name_hash(struct bf_slice name);
 int hot_node_intern(struct hot *h, MDB_txn *txn, struct bf_slice name, uint64_t hash, uint32_t *no); /* writer */
 int hot_node_find(struct hot *h, MDB_txn *txn, struct bf_slice name, uint32_t *no);                  /* MDB_NOTFOUND */
 

@@ -1,4 +1,5 @@
 /* What the archive knows and this store does not: ids and nodes, after a rebuild or when a partition is taken over. */
+#include "bf_hash.h"
 #include "hot_internal.h"
 
 #include <string.h>
@@ -7,7 +8,7 @@ static int learn_node(struct hot *h, MDB_txn *txn, uint32_t topic_no, const stru
     struct node_topic_row row;
     uint32_t node_no;
     int64_t t = known->event_time_us;
-    int rc = hot_node_intern(h, txn, known->node_id, hot_name_hash(known->node_id), &node_no);
+    int rc = hot_node_intern(h, txn, known->node_id, bf_hash(known->node_id.data, known->node_id.len), &node_no);
     if (rc != MDB_SUCCESS)
         return rc;
     struct hot_key key = key_pair(node_no, topic_no);

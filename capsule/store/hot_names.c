@@ -169,15 +169,6 @@ void node_cache_free(struct node_cache *c) {
     free(c);
 }
 
-/* FNV-1a, 64 bits, finished so that the low bits depend on all. */
-uint64_t hot_name_hash(struct bf_slice name) {
-    const uint8_t *p = name.data;
-    uint64_t hash = UINT64_C(0xcbf29ce484222325);
-    for (size_t i = 0; i < name.len; i++)
-        hash = (hash ^ p[i]) * UINT64_C(0x100000001b3);
-    return hash ^ (hash >> 32);
-}
-
 static struct node_entry *cache_slot(const struct node_cache *c, struct bf_slice name, uint64_t hash) {
     for (size_t i = (size_t)hash & (c->capacity - 1);; i = (i + 1) & (c->capacity - 1)) {
         struct node_entry *e = &c->entries[i];

@@ -2,6 +2,7 @@
  * coordinates. Offsets do not move; the ledger's one offset changes, and the commit's row says so to the archiver.
  *
  * RUNS find records by offset and must not overlap, so the run that the poison lies in is split around it. */
+#include "bf_hash.h"
 #include "hot_hash.h"
 #include "hot_internal.h"
 
@@ -66,7 +67,7 @@ static int put_node(struct redrive *r) {
     struct node_topic_row row;
     uint32_t node_no;
     int64_t t = r->ev->event_time_us;
-    int rc = hot_node_intern(r->h, r->txn, r->ev->node_id, hot_name_hash(r->ev->node_id), &node_no);
+    int rc = hot_node_intern(r->h, r->txn, r->ev->node_id, bf_hash(r->ev->node_id.data, r->ev->node_id.len), &node_no);
     if (rc != MDB_SUCCESS)
         return rc;
     struct hot_key by_node = key_node(node_no, r->topic_no, t, r->at_us), of = key_pair(node_no, r->topic_no);

@@ -33,14 +33,15 @@ static void account(struct ledger *l, const struct interval *iv, struct bf_json 
     l->expected = iv->to;
 }
 
-static enum bf_code write_intervals(struct api_call *call, const struct hot_partition *p, struct ledger *l, struct bf_json *holes,
+static enum bf_code write_intervals(struct api_call *call, const struct store_partition *part, struct ledger *l, struct bf_json *holes,
                                     struct bf_err *err) {
+    const struct hot_partition *p = &part->held;
     struct interval *some = calloc(INTERVALS_AT_A_TIME, sizeof(*some));
     size_t count = 0;
     bool more = true;
     enum bf_code code = some ? BF_OK : bf_fail(err, BF_NOMEM, 0, "no memory for the ledger");
     while (code == BF_OK && more && l->expected < p->next_offset) {
-        code = hot_coverage(call->capsule->hot, bf_slice_str(p->topic), p->partition, l->expected, INTERVALS_AT_A_TIME, some, &count, err);
+        code = store_coverage(call->capsule->store, part, l->expected, INTERVALS_AT_A_TIME, some, &count, err);
         more = count > 0;
         for (size_t i = 0; code == BF_OK && i < count; i++) {
             struct interval iv = some[i];
@@ -69,7 +70,8 @@ static void write_totals(struct bf_json *j, const struct ledger *l) {
     bf_json_object_end(j);
 }
 
-static enum bf_code write_partition(struct api_call *call, const struct hot_partition *p, bool *complete, struct bf_err *err) {
+static enum bf_code write_partition(struct api_call *call, const struct store_partition *part, bool *complete, struct bf_err *err) {
+    const struct hot_partition *p = &part->held;
     struct bf_json *j = &call->json, holes;
     int64_t first = p->first_offset >= 0 && p->first_offset < p->next_offset ? p->first_offset : p->next_offset;
     struct ledger l = {.expected = first};
@@ -79,12 +81,13 @@ static enum bf_code write_partition(struct api_call *call, const struct hot_part
     bf_json_object(j);
     bf_json_member_string(j, "topic", p->topic);
     bf_json_member_int(j, "partition", p->partition);
+    api_member_instance(j, part);
     bf_json_member_int(j, "first_offset", first);
     bf_json_member_int(j, "next_offset", p->next_offset);
     bf_json_member_int(j, "offsets", p->next_offset - first);
     bf_json_key(j, "intervals");
     bf_json_array(j);
-    if (write_intervals(call, p, &l, &holes, err) != BF_OK) {
+    if (write_intervals(call, part, &l, &holes, err) != BF_OK) {
         return err->code;
     }
     bf_json_array_end(j);
@@ -98,23 +101,14 @@ static enum bf_code write_partition(struct api_call *call, const struct hot_part
     return BF_OK;
 }
 
-static int by_name(const void *a, const void *b) {
-    const struct hot_partition *x = a, *y = b;
-    int c = strcmp(x->topic, y->topic);
-    return c != 0 ? c : (x->partition > y->partition) - (x->partition < y->partition);
-}
-
 static enum bf_code write_ledger(struct api_call *call, struct bf_slice topic, int64_t partition, size_t *shown, bool *complete,
                                  struct bf_err *err) {
-    struct hot_partition *parts = NULL;
+    struct store_partition *parts = NULL;
     size_t count = 0;
-    enum bf_code code = hot_partitions(call->capsule->hot, &parts, &count, err);
-    if (code == BF_OK && count > 1) {
-        qsort(parts, count, sizeof(*parts), by_name);
-    }
+    enum bf_code code = store_partitions(call->capsule->store, &parts, &count, err);
     for (size_t i = 0; code == BF_OK && i < count; i++) {
-        bool wanted = (!topic.data || bf_slice_eq(bf_slice_str(parts[i].topic), topic)) &&
-                      (partition < 0 || parts[i].partition == partition);
+        bool wanted = (!topic.data || bf_slice_eq(bf_slice_str(parts[i].held.topic), topic)) &&
+                      (partition < 0 || parts[i].held.partition == partition);
         if (wanted) {
             code = write_partition(call, &parts[i], complete, err);
             (*shown)++;
@@ -153,7 +147,7 @@ void api_get_coverage(struct bf_http_request *req, void *ctx) {
         return;
     }
     bf_json_array_end(j);
-    bf_json_member_bool(j, "complete", complete && !store_is_shared(call.capsule->store)); /* what others hold, they show */
+    bf_json_member_bool(j, "complete", complete);
     bf_json_member_time(j, "recorded_through", through);
     bf_json_member_time(j, "archived_through", store_archived_through(call.capsule->store));
     bf_json_object_end(j);

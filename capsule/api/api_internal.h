@@ -157,6 +157,8 @@ struct api_lag {
     double seconds;
 };
 void api_lag_of(const struct capsule *c, const struct hot_partition *p, struct api_lag *out);
+/* "instance": who holds it; only of a partition that another instance holds. */
+void api_member_instance(struct bf_json *j, const struct store_partition *p);
 
 /* The table of routes; method NULL ends it. */
 const struct bf_http_route *api_routes(void);

@@ -78,13 +78,23 @@ static void member_time_known(struct bf_json *j, const char *key, int64_t time_u
     }
 }
 
-static void write_lag(struct api_call *call, const struct hot_partition *p, const struct api_lag *lag) {
+/* Who holds a partition knows how far Kafka is. Returns the messages that are still to come. */
+static int64_t write_lag(struct api_call *call, const struct store_partition *p) {
     struct bf_json *j = &call->json;
-    member_known(j, "high_watermark", lag->known, lag->high);
-    member_known(j, "lag_messages", lag->known, lag->messages);
+    struct api_lag lag = {.known = false};
+    if (!p->elsewhere) {
+        api_lag_of(call->capsule, &p->held, &lag);
+    }
+    member_known(j, "high_watermark", lag.known, lag.high);
+    member_known(j, "lag_messages", lag.known, lag.messages);
     bf_json_key(j, "lag_seconds");
-    bf_json_double(j, lag->seconds);
-    bf_json_member_int(j, "archived_offset", archived_offset(call->capsule, p));
+    if (p->elsewhere) {
+        bf_json_null(j);
+    } else {
+        bf_json_double(j, lag.seconds);
+    }
+    bf_json_member_int(j, "archived_offset", p->elsewhere ? p->held.next_offset : archived_offset(call->capsule, &p->held));
+    return lag.messages;
 }
 
 static void write_dispositions(struct bf_json *j, const uint64_t by[5]) {
@@ -101,28 +111,27 @@ static void write_watermarks(struct api_call *call, int64_t through) {
     bf_json_member_time(&call->json, "archived_through", store_archived_through(call->capsule->store));
 }
 
-static int by_name(const void *a, const void *b) {
-    const struct hot_partition *x = a, *y = b;
-    int c = strcmp(x->topic, y->topic);
-    return c != 0 ? c : (x->partition > y->partition) - (x->partition < y->partition);
-}
-
 /* All partitions, sorted; false: answered with the failure. The caller frees *out. */
-static bool list_partitions(struct api_call *call, struct hot_partition **out, size_t *count) {
+static bool list_partitions(struct api_call *call, struct store_partition **out, size_t *count) {
     struct bf_err err;
-    if (hot_partitions(call->capsule->hot, out, count, &err) != BF_OK) {
+    if (store_partitions(call->capsule->store, out, count, &err) != BF_OK) {
         api_fail(call, &err);
         return false;
-    }
-    if (*count > 1) {
-        qsort(*out, *count, sizeof(**out), by_name);
     }
     return true;
 }
 
+void api_member_instance(struct bf_json *j, const struct store_partition *p) {
+    if (p->elsewhere) {
+        char text[BF_UUID_TEXT_LEN + 1];
+        bf_uuid_format(text, &p->owner);
+        bf_json_member_string(j, "instance", text);
+    }
+}
+
 void api_get_lag(struct bf_http_request *req, void *ctx) {
     struct api_call call;
-    struct hot_partition *parts = NULL;
+    struct store_partition *parts = NULL;
     size_t count = 0;
     int64_t total = 0;
     if (!api_begin(&call, req, ctx, NULL)) {
@@ -137,15 +146,13 @@ void api_get_lag(struct bf_http_request *req, void *ctx) {
     bf_json_key(j, "lag");
     bf_json_array(j);
     for (size_t i = 0; i < count; i++) {
-        struct api_lag lag;
-        api_lag_of(call.capsule, &parts[i], &lag);
         bf_json_object(j);
-        bf_json_member_string(j, "topic", parts[i].topic);
-        bf_json_member_int(j, "partition", parts[i].partition);
-        bf_json_member_int(j, "next_offset", parts[i].next_offset);
-        write_lag(&call, &parts[i], &lag);
+        bf_json_member_string(j, "topic", parts[i].held.topic);
+        bf_json_member_int(j, "partition", parts[i].held.partition);
+        api_member_instance(j, &parts[i]);
+        bf_json_member_int(j, "next_offset", parts[i].held.next_offset);
+        total += write_lag(&call, &parts[i]);
         bf_json_object_end(j);
-        total += lag.messages;
     }
     bf_json_array_end(j);
     free(parts);
@@ -156,33 +163,36 @@ void api_get_lag(struct bf_http_request *req, void *ctx) {
 }
 
 /* parts[0..count) are one topic's. */
-static void write_topic(struct bf_json *j, const struct hot_partition *parts, size_t count) {
+static void write_topic(struct bf_json *j, const struct store_partition *parts, size_t count) {
     struct bf_slice domain, type;
     uint64_t by[5] = {0};
     int64_t events = 0, event_time = 0, kafka_time = 0;
+    bool told = true; /* the newest times of all */
     for (size_t i = 0; i < count; i++) {
+        const struct hot_partition *p = &parts[i].held;
         for (int d = 0; d < 5; d++) {
-            by[d] += parts[i].by_disposition[d];
+            by[d] += p->by_disposition[d];
         }
-        events += (int64_t)parts[i].events;
-        if (parts[i].newest_event_time_us != 0 && (event_time == 0 || parts[i].newest_event_time_us > event_time)) {
-            event_time = parts[i].newest_event_time_us;
+        events += (int64_t)p->events;
+        if (p->newest_event_time_us != 0 && (event_time == 0 || p->newest_event_time_us > event_time)) {
+            event_time = p->newest_event_time_us;
         }
-        kafka_time = parts[i].newest_kafka_time_us > kafka_time ? parts[i].newest_kafka_time_us : kafka_time;
+        kafka_time = p->newest_kafka_time_us > kafka_time ? p->newest_kafka_time_us : kafka_time;
+        told = told && (!parts[i].elsewhere || p->events == 0);
     }
-    bf_topic_split(parts[0].topic, &domain, &type);
-    bf_json_member_string(j, "topic", parts[0].topic);
+    bf_topic_split(parts[0].held.topic, &domain, &type);
+    bf_json_member_string(j, "topic", parts[0].held.topic);
     api_member_slice(j, "domain", domain);
     api_member_slice(j, "event_type", type);
     bf_json_member_int(j, "events", events);
     write_dispositions(j, by);
-    member_time_known(j, "newest_event_time", event_time);
-    member_time_known(j, "newest_kafka_time", kafka_time);
+    member_time_known(j, "newest_event_time", told ? event_time : 0);
+    member_time_known(j, "newest_kafka_time", told ? kafka_time : 0);
 }
 
-static size_t same_topic(const struct hot_partition *parts, size_t count) {
+static size_t same_topic(const struct store_partition *parts, size_t count) {
     size_t n = 1;
-    while (n < count && strcmp(parts[n].topic, parts[0].topic) == 0) {
+    while (n < count && strcmp(parts[n].held.topic, parts[0].held.topic) == 0) {
         n++;
     }
     return n;
@@ -190,7 +200,7 @@ static size_t same_topic(const struct hot_partition *parts, size_t count) {
 
 void api_get_topics(struct bf_http_request *req, void *ctx) {
     struct api_call call;
-    struct hot_partition *parts = NULL;
+    struct store_partition *parts = NULL;
     size_t count = 0;
     if (!api_begin(&call, req, ctx, NULL)) {
         return;
@@ -218,16 +228,16 @@ void api_get_topics(struct bf_http_request *req, void *ctx) {
     api_reply(&call, 200, through);
 }
 
-static void write_partition(struct api_call *call, const struct hot_partition *p) {
+static void write_partition(struct api_call *call, const struct store_partition *part) {
     struct bf_json *j = &call->json;
-    struct api_lag lag;
-    api_lag_of(call->capsule, p, &lag);
+    const struct hot_partition *p = &part->held;
     bf_json_object(j);
     bf_json_member_int(j, "partition", p->partition);
+    api_member_instance(j, part);
     bf_json_member_int(j, "epoch", p->epoch);
     bf_json_member_int(j, "first_offset", p->first_offset);
     bf_json_member_int(j, "next_offset", p->next_offset);
-    write_lag(call, p, &lag);
+    (void)write_lag(call, part);
     bf_json_member_int(j, "events", (int64_t)p->events);
     write_dispositions(j, p->by_disposition);
     member_time_known(j, "newest_event_time", p->newest_event_time_us);
@@ -237,7 +247,7 @@ static void write_partition(struct api_call *call, const struct hot_partition *p
 
 void api_get_topic(struct bf_http_request *req, void *ctx) {
     struct api_call call;
-    struct hot_partition *parts = NULL;
+    struct store_partition *parts = NULL;
     struct bf_slice topic;
     size_t count = 0, first = 0;
     if (!api_begin(&call, req, ctx, NULL) || !api_path_topic(&call, &topic)) {
@@ -247,7 +257,7 @@ void api_get_topic(struct bf_http_request *req, void *ctx) {
     if (!list_partitions(&call, &parts, &count)) {
         return;
     }
-    while (first < count && !bf_slice_eq(bf_slice_str(parts[first].topic), topic)) {
+    while (first < count && !bf_slice_eq(bf_slice_str(parts[first].held.topic), topic)) {
         first++;
     }
     if (first == count) {

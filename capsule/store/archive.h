@@ -59,6 +59,17 @@ struct archive_partition {
 /* Every partition the archive knows; free(*out). */
 BF_MUST_CHECK enum bf_code archive_partitions(struct archive *a, struct archive_partition **out, size_t *count, struct bf_err *err);
 
+/* One partition as the ledger has it: the ranges of capsule.coverage added up. Newest times are not among it (0). */
+struct archive_ledger {
+    struct bf_uuid owner;
+    struct hot_partition partition;
+};
+/* Of every partition; free(*out). */
+BF_MUST_CHECK enum bf_code archive_ledgers(struct archive *a, struct archive_ledger **out, size_t *count, struct bf_err *err);
+/* As hot_coverage(). */
+BF_MUST_CHECK enum bf_code archive_coverage(struct archive *a, struct bf_slice topic, int32_t partition, int64_t from, size_t limit,
+                                            struct interval *out, size_t *count, struct bf_err *err);
+
 struct archive_cut {
     struct bf_slice topic;
     int32_t partition;

@@ -1,4 +1,4 @@
-/* What is kept beside the events: duplicates, quarantine, coverage, schemas, and the ids that a new hot store learns. */
+/* What is kept beside the events: duplicates, quarantine, schemas, and the ids that a new hot store learns. */
 #include "archive_internal.h"
 
 #include <stdlib.h>
@@ -180,37 +180,6 @@ enum bf_code archive_ids_each(struct archive *a, struct bf_slice topic, int32_t 
     params_int8(&a->params, a->s.statement_timeout_ms);
     return code != BF_OK ? code
                          : archive_exec(a, "select set_config('statement_timeout', ($1::bigint)::text, false)", "setting the timeout", NULL, err);
-}
-
-struct intervals {
-    enum bf_code (*each)(void *ctx, const struct interval *iv, size_t count, struct bf_err *err);
-    void *ctx;
-};
-
-static enum bf_code hand_interval(void *ctx, const PGresult *r, struct bf_err *err) {
-    struct intervals *x = ctx;
-    char name[32];
-    struct bf_slice d = pg_bytes(r, 0, 4);
-    struct interval iv = {.topic = pg_bytes(r, 0, 0), .partition = pg_int4(r, 0, 1), .from = pg_int8(r, 0, 2), .to = pg_int8(r, 0, 3)};
-    size_t n = d.len < sizeof name ? d.len : sizeof name - 1;
-    memcpy(name, d.data, n);
-    name[n] = 0;
-    if (!disposition_parse(name, &iv.disposition))
-        return bf_fail(err, BF_BROKEN, 0, "the archive has a disposition that is not known: %s", name);
-    return x->each(x->ctx, &iv, 1, err);
-}
-
-enum bf_code archive_intervals_each(struct archive *a, struct bf_slice topic, int32_t partition,
-                                    enum bf_code (*each)(void *ctx, const struct interval *iv, size_t count, struct bf_err *err), void *ctx,
-                                    struct bf_err *err) {
-    struct intervals x = {each, ctx};
-    params_clear(&a->params);
-    params_text(&a->params, topic);
-    params_int4(&a->params, partition);
-    return archive_stream(a,
-                          "select topic, kafka_partition, from_offset, to_offset, disposition from capsule.coverage"
-                          " where $1::text is null or (topic = $1 and kafka_partition = $2) order by topic, kafka_partition, from_offset",
-                          "reading the ledger", hand_interval, &x, err);
 }
 
 /* ---- schemas ---- */

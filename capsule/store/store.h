@@ -57,6 +57,17 @@ BF_MUST_CHECK enum bf_code store_nodes(struct store *s, struct bf_slice prefix, 
                                        size_t *count, struct bf_err *err);
 BF_MUST_CHECK enum bf_code store_node(struct store *s, struct bf_slice node, struct hot_node_topic *topics, size_t topics_max, size_t *count,
                                       struct bf_err *err);
+/* What is held of each partition, by topic and number: free(*out). With others this instance's ledger is asked for its own partitions, and for theirs the
+ * archive, which does not say newest times. */
+struct store_partition {
+    struct hot_partition held;
+    bool elsewhere;       /* another instance's: as far as it is archived */
+    struct bf_uuid owner; /* then: whose */
+};
+BF_MUST_CHECK enum bf_code store_partitions(struct store *s, struct store_partition **out, size_t *count, struct bf_err *err);
+/* As hot_coverage(), wherever the partition is. */
+BF_MUST_CHECK enum bf_code store_coverage(struct store *s, const struct store_partition *p, int64_t from, size_t limit, struct interval *out,
+                                          size_t *count, struct bf_err *err);
 /* Where a partition ends by now, and by when that was recorded. BF_NOT_FOUND: nothing of it was. */
 BF_MUST_CHECK enum bf_code store_partition_end(struct store *s, struct bf_slice topic, int32_t partition, int64_t *next_offset,
                                                int64_t *through_us, struct bf_err *err);

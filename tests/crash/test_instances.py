@@ -3,13 +3,14 @@
 still, and when only one is left."""
 import http.client
 import json
+import os
 import subprocess
 import sys
 import time
 import unittest
 import urllib.parse
 
-from line import SLOW, LineTest, Load, wait_until
+from line import BIN, SLOW, LineTest, Load, wait_until
 
 
 def body_of(c, path, **params):
@@ -104,13 +105,35 @@ class Instances(LineTest):
         for c in (self.a, self.b):  # a node of the other's is there, too
             self.assertEqual({n["rim_node_id"] for n in self.all_nodes(c)},
                              {r[0] for r in self.line.psql(self.database, "select distinct rim_node_id from capsule.node_topics")})
-            self.assertIs(c.get("/v1/coverage")["complete"], False)
+            self.ledger_of_all(c)
         self.assertEqual(self.b.stop(), 0)
         wait_until(lambda: "event=alone" in self.a.log(), "the first is alone again", 90)
         self.assertEqual(self.same_answers(known_by, (self.a,)), said)
         self.assertEqual(self.a.stop(), 0)
         print(f"{rounds} rounds of questions while data arrived", file=sys.stderr)
         self.assertGreater(rounds, 0)
+
+    def ledger_of_all(self, c):
+        """Coverage, topics and lag of every partition, whoever holds it: as long as the log, without a hole, and as many events as psql counts."""
+        ends, me = self.line.ends(self.topic), c.status()["instance"]
+        holder = {int(p): o for p, o in self.line.psql(self.database, f"select kafka_partition, owner from capsule.partition_state where topic = '{self.topic}'")}
+        answer = c.get("/v1/coverage", topic=self.topic)
+        self.assertIs(answer["complete"], True, answer)
+        self.assertEqual({p["partition"]: p["next_offset"] for p in answer["coverage"]}, ends)
+        for p in answer["coverage"]:
+            self.assertEqual(p["holes"], [])
+            self.assertEqual(sum(p["totals"].values()), p["offsets"])
+            self.assertEqual(p["intervals"][0]["from"], p["first_offset"])
+        topic = c.get(f"/v1/topics/{self.topic}")
+        for held in (answer["coverage"], topic["partitions"], c.get("/v1/lag")["lag"]):
+            self.assertEqual({p["partition"]: p.get("instance", me) for p in held if p.get("topic", self.topic) == self.topic}, holder)
+        for p in topic["partitions"]:
+            self.assertEqual("instance" in p, p["high_watermark"] is None, p)
+            self.assertEqual(p["archived_offset"], ends[p["partition"]])
+        listed = next(t for t in c.get("/v1/topics")["topics"] if t["topic"] == self.topic)
+        self.assertEqual((listed["partitions"], listed["events"], topic["events"]), (4, self.count("infinity"), self.count("infinity")))
+        verified = subprocess.run([os.path.join(BIN, "butterfly"), "verify", "--url", c.http], capture_output=True, timeout=60 * SLOW)
+        self.assertEqual(verified.returncode, 0, verified)
 
     @staticmethod
     def all_nodes(c):

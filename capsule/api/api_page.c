@@ -16,30 +16,17 @@ struct page_job {
     bool have_after, more;
 };
 
-/* Render up to `limit` rows of one fetch; what comes after them says that there is more. */
-/* Events from i on that share a place (nearly always one): they are answered together. */
-static size_t alike_from(const struct event_page *page, size_t i, enum event_order order) {
-    struct event_pos first = event_pos_of(&page->events[i], order);
-    size_t end = i + 1;
-    for (; end < page->count; end++) {
-        struct event_pos pos = event_pos_of(&page->events[end], order);
-        if (event_pos_compare(&first, &pos, order) != 0) {
-            break;
-        }
-    }
-    return end - i;
-}
-
 static bool is_full(const struct page_job *job, size_t more_rows) {
     return job->rendered > 0 && (job->rendered + more_rows > job->limit || job->call->scratch->out.len > PAGE_BYTES_SOFT);
 }
 
+/* Render up to `limit` rows of one fetch; what comes after them says that there is more. */
 static enum bf_code render_rows(struct page_job *job, const struct event_page *page, struct bf_err *err) {
     size_t group_end = 0;
     for (size_t i = 0; i < page->count; i++) {
         const struct event *ev = &page->events[i];
         if (i == group_end) {
-            size_t alike = alike_from(page, i, job->q->order);
+            size_t alike = event_page_alike(page, i, job->q->order);
             if (is_full(job, alike)) {
                 job->more = true;
                 return BF_OK;

@@ -177,6 +177,7 @@ static bool read_place(struct api_call *call, struct api_stream_settings *st, st
     if (place.given) {
         s->have_after = true;
         s->after = (struct event_pos){place.cursor.primary, place.cursor.recorded_at_us};
+        s->beyond = place.cursor.text.len > 0 ? *(const uint8_t *)place.cursor.text.data : 0;
     }
     if (place.given && replay_has_seam(s)) {
         s->q.known_by_us = place.cursor.known_by_us;

@@ -21,6 +21,7 @@ struct replay_settings {
     int64_t heartbeat_us;  /* with follow */
     bool have_after;       /* go on behind this */
     struct event_pos after;
+    size_t beyond; /* 0: behind all at that place; else behind so many of them */
 };
 
 /* topic…, node, node_prefix, and by, from, to or partition and offsets. False: answered already. */

@@ -22,6 +22,8 @@ struct replay {
     bool live, exact_node;    /* exact_node: q asks for a prefix, but this is the whole id */
     int64_t seam_us;
     struct event_pos after;
+    struct event_pos begun; /* events of this place were given already: */
+    size_t beyond;          /* so many; 0: none, or all */
     bool whole;          /* all offsets that were asked for are recorded, at or before whole_at_us */
     int64_t whole_at_us;
     bool have_after, exhausted; /* there are no more within q.known_by_us */
@@ -46,14 +48,28 @@ static void replay_free(void *source) {
     free(r);
 }
 
+/* The first event of the page's at the place of the one being written. A page holds all events of a place, and never so many that a byte would not do. */
+static size_t place_begins(const struct replay *r) {
+    size_t first = r->at;
+    while (first > 0 && event_page_alike(&r->page, first - 1, r->q.order) > 1) {
+        first--;
+    }
+    return first;
+}
+
 static void replay_cursor(void *source, const struct event *ev, char dst[CURSOR_ENCODED_MAX]) {
     const struct replay *r = source;
     struct event_pos pos = event_pos_of(ev, r->s.q.order);
     bool seam = replay_has_seam(&r->s);
     struct api_cursor c = {.kind = seam ? CURSOR_FOLLOW : CURSOR_REPLAY, .primary = pos.primary, .recorded_at_us = pos.recorded_at_us,
                            .known_by_us = seam ? r->seam_us : 0};
+    uint8_t beyond = 0;
     if (seam) {
         c.recorded_at_us = ev->recorded_at_us; /* beyond the seam it says where live goes on */
+    }
+    if (event_page_alike(&r->page, r->at, r->q.order) > 1) { /* the event's place has more: how many of them were before */
+        beyond = (uint8_t)(r->at + 1 - place_begins(r));
+        c.text = (struct bf_slice){&beyond, 1};
     }
     api_cursor_encode(&c, r->s.filter, dst);
 }
@@ -72,6 +88,16 @@ static void look_ahead(struct replay *r, struct api_stream *st) {
     }
 }
 
+/* The place within which the last answer ended comes first, whole. */
+static void leave_out_given(struct replay *r) {
+    struct event_pos first = event_pos_of(&r->page.events[0], r->q.order);
+    if (r->beyond > 0 && event_pos_compare(&first, &r->begun, r->q.order) == 0) {
+        size_t there = event_page_alike(&r->page, 0, r->q.order);
+        r->at = r->beyond < there ? r->beyond : there;
+    }
+    r->beyond = 0;
+}
+
 static enum bf_code fetch(struct replay *r, struct api_stream *st, struct bf_err *err) {
     struct store *store = api_stream_api(st)->capsule->store;
     enum bf_code code = BF_OK;
@@ -86,6 +112,7 @@ static enum bf_code fetch(struct replay *r, struct api_stream *st, struct bf_err
     if (r->page.count > 0) {
         r->after = event_pos_of(&r->page.events[r->page.count - 1], r->q.order);
         r->have_after = true;
+        leave_out_given(r);
     }
     look_ahead(r, st);
     return BF_OK;
@@ -310,11 +337,16 @@ static bool own_strings(struct replay *r) {
     return true;
 }
 
-/* A cursor from beyond the seam: history is over. */
+/* A cursor from beyond the seam: history is over. One from within a place: the place is taken up anew. */
 static void resume(struct replay *r) {
+    bool within = r->s.beyond > 0;
     r->after = r->s.after;
     r->have_after = r->s.have_after;
-    if (!replay_has_seam(&r->s) || !r->have_after || r->after.recorded_at_us <= r->seam_us) {
+    r->beyond = r->s.beyond;
+    r->begun = r->after;
+    r->after.recorded_at_us -= within;
+    r->after.primary -= within && r->q.order == ORDER_RECORDED;
+    if (!replay_has_seam(&r->s) || !r->have_after || r->begun.recorded_at_us <= r->seam_us) {
         return;
     }
     int64_t recorded_at_us = r->after.recorded_at_us;

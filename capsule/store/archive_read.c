@@ -284,7 +284,9 @@ enum bf_code archive_fetch(struct archive *a, const struct event_query *q, int64
         }
     }
     if (code == BF_OK) {
-        bool cut = event_page_end_between(page, page->count - f.added, limit, q->order);
+        size_t start = page->count - f.added;
+        bool cut = event_page_end_between(page, start, limit, q->order);
+        event_page_order_alike(page, start, q->order, q->descending);
         *exhausted = !f.more && !cut;
     }
     free(asked);

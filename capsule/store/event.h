@@ -92,8 +92,11 @@ int event_pos_compare(const struct event_pos *a, const struct event_pos *b, enum
 
 #define EVENT_TOPICS_MAX 64
 
-/* Instances share no clock: two of them can record at one microsecond, and then two events share a place. A page never ends between them, because the next
- * one begins behind the last one's place: it ends before them or, when it has nothing else, holds them all. */
+/* Instances share no clock: two of them can record at one microsecond, and then two events share a place. Among themselves they are in the order of topic,
+ * partition and offset. A page never ends between them, because the next one begins behind the last one's place: it ends before them or, when it has
+ * nothing else, holds them all. */
+size_t event_page_alike(const struct event_page *p, size_t at, enum event_order order); /* how many from `at` on share its place */
+void event_page_order_alike(struct event_page *p, size_t start, enum event_order order, bool descending);
 bool event_page_ends_with(const struct event_page *p, const struct event *ev, enum event_order order); /* the last event shares ev's place */
 /* p's events from `start` on are `limit` and some that share the last one's place: take away what would part them. True: something was. */
 bool event_page_end_between(struct event_page *p, size_t start, size_t limit, enum event_order order);

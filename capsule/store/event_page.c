@@ -67,11 +67,13 @@ enum bf_code event_page_add(struct event_page *p, const struct event *ev, struct
     return BF_OK;
 }
 
+static bool alike(const struct event *a, const struct event *b, enum event_order order) {
+    struct event_pos x = event_pos_of(a, order), y = event_pos_of(b, order);
+    return event_pos_compare(&x, &y, order) == 0;
+}
+
 bool event_page_ends_with(const struct event_page *p, const struct event *ev, enum event_order order) {
-    if (p->count == 0)
-        return false;
-    struct event_pos last = event_pos_of(&p->events[p->count - 1], order), pos = event_pos_of(ev, order);
-    return event_pos_compare(&last, &pos, order) == 0;
+    return p->count > 0 && alike(&p->events[p->count - 1], ev, order);
 }
 
 bool event_page_end_between(struct event_page *p, size_t start, size_t limit, enum event_order order) {
@@ -84,6 +86,38 @@ bool event_page_end_between(struct event_page *p, size_t start, size_t limit, en
     if (p->count == start)
         p->count = all;
     return p->count < all;
+}
+
+static int compare_slices(struct bf_slice a, struct bf_slice b) {
+    int c = memcmp(a.data, b.data, a.len < b.len ? a.len : b.len);
+    return c != 0 ? c : (a.len > b.len) - (a.len < b.len);
+}
+
+static int by_coordinates(const void *a, const void *b) {
+    const struct event *x = a, *y = b;
+    int c = compare_slices(x->topic, y->topic);
+    if (c == 0)
+        c = (x->partition > y->partition) - (x->partition < y->partition);
+    return c != 0 ? c : (x->offset > y->offset) - (x->offset < y->offset);
+}
+
+static int by_coordinates_back(const void *a, const void *b) {
+    return by_coordinates(b, a);
+}
+
+size_t event_page_alike(const struct event_page *p, size_t at, enum event_order order) {
+    size_t n = 1;
+    while (at + n < p->count && alike(&p->events[at], &p->events[at + n], order))
+        n++;
+    return n;
+}
+
+void event_page_order_alike(struct event_page *p, size_t start, enum event_order order, bool descending) {
+    for (size_t i = start, n; i < p->count; i += n) {
+        n = event_page_alike(p, i, order);
+        if (n > 1)
+            qsort(&p->events[i], n, sizeof p->events[i], descending ? by_coordinates_back : by_coordinates);
+    }
 }
 
 void poison_query_init(struct poison_query *q) {

@@ -113,6 +113,32 @@ class Instances(LineTest):
         print(f"{rounds} rounds of questions while data arrived", file=sys.stderr)
         self.assertGreater(rounds, 0)
 
+    def test_cut_between_two_of_one_microsecond(self):
+        """Events of two instances can share a place in every order. Each line's cursor goes on with exactly what follows that line, on the other instance, too."""
+        for c in (self.a, self.b):
+            c.start()
+        self.send(self.topic, range(120))
+        wait_until(self.both_hold, "both hold partitions", 90)
+        wait_until(lambda: "event=not_alone" in self.a.log() and "event=not_alone" in self.b.log(), "they know of each other")
+        wait_until(lambda: self.count("infinity") == 120, "all is archived", 60)
+        self.line.psql(self.database, "update capsule.events e set recorded_at = p.recorded_at, event_time = p.event_time from (select kafka_partition, kafka_offset,"
+                       " first_value(recorded_at) over (partition by place) recorded_at, first_value(event_time) over (partition by place) event_time from (select *,"
+                       f" row_number() over (order by recorded_at) / 3 place from capsule.events where topic = '{self.topic}') x) p where"
+                       f" e.topic = '{self.topic}' and (e.kafka_partition, e.kafka_offset) = (p.kafka_partition, p.kafka_offset)")
+        last = self.line.psql(self.database, "select max(recorded_at) + interval '1 microsecond' from capsule.events")[0][0]
+        wait_until(lambda: all(self.line.psql(self.database, f"select '{closed(c)}'::timestamptz > '{last}'")[0][0] == "t" for c in (self.a, self.b)), "both say so", 60)
+        for by in ("recorded", "event_time"):
+            question = {"topic": self.topic, "by": by, "known_by": min(closed(self.a), closed(self.b))}
+            whole = body_of(self.a, "/v1/replay", **question)[1].splitlines()
+            self.assertEqual(len(whole), 121)
+            places = [json.loads(l)["recorded_at"] for l in whole[:-1]]
+            self.assertEqual(len(set(places)), 41)
+            for n, line in enumerate(whole[:-1]):
+                rest = body_of((self.a, self.b)[n % 2], "/v1/replay", cursor=json.loads(line)["cursor"], **question)[1].splitlines()
+                self.assertEqual(rest[:-1], whole[n + 1:-1], (by, n))
+        for c in (self.a, self.b):
+            self.assertEqual(c.stop(), 0)
+
     def ledger_of_all(self, c):
         """Coverage, topics and lag of every partition, whoever holds it: as long as the log, without a hole, and as many events as psql counts."""
         ends, me = self.line.ends(self.topic), c.status()["instance"]

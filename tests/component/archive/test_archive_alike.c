@@ -1,4 +1,5 @@
-/* Events that share a place: two instances can record at one microsecond. Whatever a page's limit, none is left out and none comes twice. */
+/* Events that share a place: two instances can record at one microsecond. Whatever a page's limit, none is left out and none comes twice, and they are always in
+ * the same order. */
 #include "archive_fixture.h"
 
 #include <string.h>
@@ -54,6 +55,8 @@ static void check(enum event_order order, bool descending, size_t limit) {
             int64_t n = page.events[i].offset;
             assert_false(seen[n]);
             seen[n] = true;
+            if (i > 0 && place_of((int)page.events[i - 1].offset) == place_of((int)n)) /* among themselves by offset */
+                assert_true(descending ? page.events[i - 1].offset > n : page.events[i - 1].offset < n);
         }
         got += page.count;
         after = event_pos_of(&page.events[page.count - 1], order);

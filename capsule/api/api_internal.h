@@ -115,6 +115,8 @@ struct api_known {
     int64_t known_by_us;
 };
 bool api_known_by(struct api_call *call, const struct api_place *place, struct api_known *out);
+/* What was recorded by `us`, which an instance has answered for, is known here, too, within two seconds. False: it is not; answered already. */
+bool api_await_known(struct api_call *call, int64_t us);
 
 /* as_of: defaults to now, and where known_by is given to that, so that the answer is the same for ever. */
 bool api_as_of(struct api_call *call, const struct api_known *known, int64_t *as_of_us);

@@ -269,20 +269,43 @@ bool api_place_read(struct api_call *call, enum api_cursor_kind kind, uint64_t f
     return true;
 }
 
+#define KNOWN_WAIT_MS 2000
+
+/* Among others an instance learns within a second what all have archived. What another one answered for, or this one before they came, is waited for. */
+static bool is_known(struct api_call *call, int64_t us) {
+    struct store *store = call->capsule->store;
+    return !store_is_shared(store) || store_recorded_through(store) >= us || store_wait_newer(store, us - 1, KNOWN_WAIT_MS);
+}
+
+bool api_await_known(struct api_call *call, int64_t us) {
+    if (is_known(call, us)) {
+        return true;
+    }
+    bf_http_add_header(call->req, "Retry-After", "1");
+    bf_http_problem(call->req, 503, NULL, "what was recorded by known_by is not all archived yet");
+    return false;
+}
+
 bool api_known_by(struct api_call *call, const struct api_place *place, struct api_known *out) {
-    int64_t asked = INT64_MAX, through = store_recorded_through(call->capsule->store);
+    int64_t asked = INT64_MAX;
     if (!api_param_time(call, "known_by", &asked)) {
         return false;
     }
-    if (!place || !place->given) {
-        out->known_by_us = asked > through ? through : asked;
-        return true;
+    if (place && place->given) {
+        /* A later one is what the first page may have cut at the watermark; the cursor must not tell, or it would change the page's bytes. */
+        if (asked < place->cursor.known_by_us) {
+            bf_http_problem(call->req, 400, "known_by", "contradicts the cursor, which was made for a later one");
+            return false;
+        }
+        out->known_by_us = place->cursor.known_by_us;
+        return api_await_known(call, out->known_by_us);
     }
-    /* A later one is what the first page may have cut at the watermark; the cursor must not tell, or it would change the page's bytes. */
-    if (asked < place->cursor.known_by_us) {
-        bf_http_problem(call->req, 400, "known_by", "contradicts the cursor, which was made for a later one");
+    if (asked == INT64_MAX) {
+        (void)is_known(call, store_alone_through(call->capsule->store));
+    } else if (asked <= bf_time_now_us() + KNOWN_WAIT_MS * 500 && !api_await_known(call, asked)) {
         return false;
     }
-    out->known_by_us = place->cursor.known_by_us;
+    int64_t through = store_recorded_through(call->capsule->store);
+    out->known_by_us = asked > through ? through : asked;
     return true;
 }

@@ -181,6 +181,7 @@ static bool read_place(struct api_call *call, struct api_stream_settings *st, st
     }
     if (place.given && replay_has_seam(s)) {
         s->q.known_by_us = place.cursor.known_by_us;
+        return api_await_known(call, place.cursor.known_by_us);
     }
     return true;
 }

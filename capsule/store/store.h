@@ -38,6 +38,8 @@ int64_t store_archived_through(const struct store *s);
 /* This instance's own. */
 int64_t store_own_recorded_through(const struct store *s);
 int64_t store_own_archived_through(const struct store *s);
+/* With others: what this instance may have answered for before they came, by its own clock. store_recorded_through() passes it within a second. Alone: INT64_MIN. */
+int64_t store_alone_through(const struct store *s);
 /* Wait until store_recorded_through() is above after_us, at most `ms`; false: it is not yet. */
 bool store_wait_newer(struct store *s, int64_t after_us, int64_t ms);
 

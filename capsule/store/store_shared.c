@@ -12,10 +12,13 @@ void store_set_archived_through(struct store *s, int64_t through_us) {
 
 /* One that has just taken a partition and has said nothing yet records above all that was archived by then: what was closed stays so. */
 void store_set_others(struct store *s, const struct archive_others *others) {
+    bool was_alone = !store_is_shared(s);
     if (others->closed_us > atomic_load(&s->closed_us))
         atomic_store(&s->closed_us, others->closed_us);
     atomic_store(&s->others_archived_us, others->archived_us);
     atomic_store(&s->others_hold, others->hold);
+    if (was_alone && store_is_shared(s))
+        atomic_store(&s->alone_through_us, store_own_recorded_through(s));
 }
 
 bool store_is_shared(const struct store *s) {
@@ -45,6 +48,10 @@ int64_t store_archived_through(const struct store *s) {
 
 int64_t store_recorded_through(const struct store *s) {
     return store_is_shared(s) ? atomic_load(&s->closed_us) : store_own_recorded_through(s);
+}
+
+int64_t store_alone_through(const struct store *s) {
+    return store_is_shared(s) ? atomic_load(&s->alone_through_us) : INT64_MIN;
 }
 
 bool store_wait_newer(struct store *s, int64_t after_us, int64_t ms) {

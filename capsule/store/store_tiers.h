@@ -13,6 +13,7 @@ struct store {
     struct store_pool *pool;
     _Atomic int64_t archived_through_us;
     _Atomic int64_t others_archived_us, closed_us;
+    _Atomic int64_t alone_through_us; /* how far it answered when it was alone last */
     _Atomic bool others_hold;
 };
 

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 import unittest
 import urllib.parse
@@ -27,6 +28,29 @@ def body_of(c, path, **params):
 
 def closed(c):
     return body_of(c, "/v1/nodes", limit=1)[2]["capsule-archived-through"]
+
+
+class Watch(threading.Thread):
+    """Asks one instance again and again how far it answers: never less far than before, whoever comes or goes."""
+
+    def __init__(self, c):
+        super().__init__(daemon=True)
+        self.c, self.over, self.back, self.looks = c, threading.Event(), [], 0
+
+    def run(self):
+        last = ""
+        while not self.over.is_set():
+            status, _, headers = body_of(self.c, "/v1/events", limit=1)
+            if status == 200:
+                now = headers["capsule-recorded-through"]
+                if now < last:
+                    self.back.append((last, now))
+                last, self.looks = max(last, now), self.looks + 1
+
+    def end(self):
+        self.over.set()
+        self.join(60 * SLOW)
+        return self.back
 
 
 class Instances(LineTest):
@@ -81,6 +105,8 @@ class Instances(LineTest):
         load = Load(self.line, self.topic, rate=1000)
         load.start()
         wait_until(lambda: self.a.ready() and self.count("infinity") > 300, "the first has archived")
+        watch = Watch(self.a)
+        watch.start()
         self.b.start()
         wait_until(self.both_hold, "both hold partitions", 90)
         rounds, last = 0, ""
@@ -90,6 +116,11 @@ class Instances(LineTest):
             known_by = min(closed(self.a), closed(self.b))
             self.assertGreaterEqual(known_by, last)
             self.same_answers(known_by, (self.a, self.b))
+            for one, other in ((self.a, self.b), (self.b, self.a)):  # what one has just answered for, the other knows at once
+                question = {"topic": self.topic, "order": "desc", "limit": 50}
+                _, body, headers = body_of(one, "/v1/events", **question)
+                status, again, _ = body_of(other, "/v1/events", known_by=headers["capsule-recorded-through"], **question)
+                self.assertEqual((status, again), (200, body))
             rounds, last = rounds + 1, known_by
         load.finish()
         total = lambda: sum(self.line.ends(self.topic).values())
@@ -109,6 +140,8 @@ class Instances(LineTest):
         self.assertEqual(self.b.stop(), 0)
         wait_until(lambda: "event=alone" in self.a.log(), "the first is alone again", 90)
         self.assertEqual(self.same_answers(known_by, (self.a,)), said)
+        self.assertEqual(watch.end(), [])
+        self.assertGreater(watch.looks, 100)
         self.assertEqual(self.a.stop(), 0)
         print(f"{rounds} rounds of questions while data arrived", file=sys.stderr)
         self.assertGreater(rounds, 0)

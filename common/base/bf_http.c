@@ -58,8 +58,10 @@ static enum MHD_Result on_head(struct bf_http_request *req, const char *method, 
     struct bf_http_head check = {0};
     req->head_seen = true;
     req->began_us = bf_time_monotonic_us();
-    snprintf(req->method, sizeof req->method, "%s", method);
-    const char *fault = strlen(method) < sizeof req->method ? bf_http_head_fault(req, method, version, &check) : "unknown method";
+    size_t method_len = strnlen(method, sizeof req->method - 1);
+    memcpy(req->method, method, method_len);
+    req->method[method_len] = '\0';
+    const char *fault = method[method_len] == '\0' ? bf_http_head_fault(req, method, version, &check) : "unknown method";
     if (fault != NULL) {
         set_error(req, 400, fault, NULL);
         req->must_close = true;

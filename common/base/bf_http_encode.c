@@ -73,7 +73,14 @@ static enum bf_coding choose(struct bf_http_request *req, const char *content_ty
 
 static void tag_text(const char *opaque, enum bf_coding coding, char dst[BF_ETAG_BYTES]) {
     const char *name = bf_coding_name(coding);
-    snprintf(dst, BF_ETAG_BYTES, "\"%.*s%s%s\"", BF_ETAG_OPAQUE_MAX, opaque, name != NULL ? "." : "", name != NULL ? name : "");
+    char *p = dst;
+    *p++ = '"';
+    p = mempcpy(p, opaque, strnlen(opaque, BF_ETAG_OPAQUE_MAX));
+    if (name != NULL) {
+        *p++ = '.';
+        p = stpcpy(p, name);
+    }
+    memcpy(p, "\"", 2);
 }
 
 /* If-None-Match compares weakly: W/ does not matter. */
@@ -94,7 +101,9 @@ static bool listed(const char *list, const char *tag) {
 
 bool bf_http_etag(struct bf_http_request *req, const char *opaque) {
     const char *list = bf_http_header(req, "If-None-Match");
-    snprintf(req->etag, sizeof req->etag, "%s", opaque);
+    size_t len = strnlen(opaque, BF_ETAG_OPAQUE_MAX);
+    memcpy(req->etag, opaque, len);
+    req->etag[len] = '\0';
     if (list == NULL) {
         return false;
     }

@@ -126,13 +126,18 @@ static uint64_t match(const char *pattern, const struct bf_target *t) {
     uint64_t rank = 1;
     const char *p = pattern;
     for (size_t i = 0; i < t->segment_count; i++) {
-        if (*p != '/') {
+        const char *segment = t->segments[i];
+        if (*p++ != '/') {
             return 0;
         }
-        size_t len;
-        const char *segment = pattern_segment(&p, &len);
-        bool any = len > 0 && segment[0] == '{';
-        if (any ? t->segments[i][0] == '\0' : strlen(t->segments[i]) != len || memcmp(t->segments[i], segment, len) != 0) {
+        bool any = *p == '{';
+        if (any) {
+            p += strcspn(p, "/");
+        } else {
+            for (; *p != '/' && *p != '\0' && *p == *segment; p++, segment++) { /* a slash in the segment was %2F */
+            }
+        }
+        if (any ? *segment == '\0' : *segment != '\0' || (*p != '/' && *p != '\0')) {
             return 0;
         }
         rank = rank << 1 | (any ? 0 : 1);
@@ -157,13 +162,14 @@ const struct bf_http_route *bf_target_route(const struct bf_http_route *routes, 
     allow[0] = '\0';
     for (const struct bf_http_route *r = routes; r->method != NULL; r++) {
         uint64_t rank = match(r->pattern, target);
-        if (rank == 0) {
-            continue;
-        }
-        add_allowed(allow, allow_bytes, r->method);
         if (rank > best_rank && strcmp(r->method, wanted) == 0) {
             best = r;
             best_rank = rank;
+        }
+    }
+    for (const struct bf_http_route *r = routes; best == NULL && r->method != NULL; r++) {
+        if (match(r->pattern, target) > 0) {
+            add_allowed(allow, allow_bytes, r->method);
         }
     }
     return best;

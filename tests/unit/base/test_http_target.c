@@ -81,6 +81,8 @@ static void test_route__table(void **state) {
                  {"POST", "/v1/nodes/special", 5, NULL},
                  {"GET", "/v1/nodes/", -1, ""},
                  {"GET", "/v1/nodes", -1, ""},
+                 {"GET", "/v1%2Fnodes/x", -1, ""},
+                 {"GET", "/v1/nodes%2Fx/history", -1, ""},
                  {"GET", "/v1/nodes/x/", -1, ""},
                  {"GET", "/v1//x", -1, ""},
                  {"DELETE", "/v1/nodes/x", -1, "GET, HEAD, POST"},

@@ -155,10 +155,12 @@ void pg_put_text(struct bf_buf *out, struct bf_slice text) {
 }
 
 void pg_put_field(struct bf_buf *out, const void *data, size_t len) {
-    uint8_t b[4];
-    bf_put_be32(b, (uint32_t)len);
-    bf_buf_append(out, b, 4);
-    bf_buf_append(out, data, len);
+    if (!bf_buf_reserve(out, 4 + len))
+        return;
+    bf_put_be32(out->data + out->len, (uint32_t)len);
+    if (len > 0)
+        memcpy(out->data + out->len + 4, data, len);
+    out->len += 4 + len;
 }
 
 void pg_put_null(struct bf_buf *out) {

@@ -1,5 +1,6 @@
 /* bench_visible: how long from produce to visible over HTTP. Produces at a rate; every Nth event is asked for by id over a kept-alive connection until
- * the server has it. Prints percentiles of (first answer 200) - (handed to the producer). */
+ * the server has it. Prints percentiles of (first answer 200) - (handed to the producer), and of the same events (handed to a bare consumer here) - (handed to
+ * the producer), which is Kafka's part of it. */
 #include "bf_event_id.h"
 #include "bf_framing.h"
 #include "bf_http_client.h"
@@ -55,7 +56,49 @@ struct visible {
     atomic_bool done;
     double latency_ms[SAMPLES_MAX]; /* the looker's */
     size_t seen, missed;
+    uint32_t looked[SAMPLES_MAX];
+    double bare_ms[SAMPLES_MAX]; /* the bare consumer's, by sample */
+    struct bf_consumer *consumer;
+    atomic_int ready;
 };
+
+/* ---- Kafka alone ---- */
+
+static enum bf_code assigned(void *ctx, struct bf_tp *tps, size_t count, struct bf_err *err) {
+    struct visible *v = ctx;
+    enum bf_code code = BF_OK;
+    int64_t low;
+    for (size_t i = 0; i < count && code == BF_OK; i++)
+        code = bf_consumer_query_watermarks(v->consumer, tps[i].topic, tps[i].partition, 5000, &low, &tps[i].offset, err);
+    atomic_store(&v->ready, code == BF_OK);
+    return code;
+}
+
+static void *consume(void *arg) {
+    struct visible *v = arg;
+    const struct bf_message *msg;
+    struct bf_err err;
+    char group[64];
+    const char *const topics[] = {"rim.fast-path", NULL};
+    snprintf(group, sizeof group, "bench-visible-%" PRId64, bf_time_now_us());
+    const struct bf_consumer_settings settings = {.bootstrap = v->s.bootstrap, .group = group, .client_id = "bench-visible", .topics = topics,
+                                                  .calls = {.assigned = assigned, .ctx = v}};
+    if (bf_consumer_open(&settings, &v->consumer, &err) != BF_OK) {
+        bf_log_err(BF_LOG_ERROR, "no_consumer", &err, "topic=%s", topics[0]);
+        return NULL;
+    }
+    while (!atomic_load(&v->done)) {
+        if (bf_consumer_poll(v->consumer, 20, &msg, &err) != BF_OK || msg->header_count != 1)
+            continue;
+        size_t n = 0;
+        memcpy(&n, msg->headers[0].value.data, sizeof n);
+        v->bare_ms[n] = (double)(bf_time_monotonic_us() - v->samples[n].sent_us) / 1000;
+    }
+    bf_consumer_close(v->consumer);
+    return NULL;
+}
+
+/* ---- CAPSULE ---- */
 
 static void *look(void *arg) {
     struct visible *v = arg;
@@ -84,10 +127,12 @@ static void *look(void *arg) {
             if (status != 200)
                 nanosleep(&(struct timespec){0, 300000}, NULL); /* leave the cores to the measured */
         }
-        if (status == 200)
+        if (status == 200) {
+            v->looked[v->seen] = (uint32_t)next;
             v->latency_ms[v->seen++] = (double)(bf_time_monotonic_us() - v->samples[next].sent_us) / 1000;
-        else
+        } else {
             v->missed++;
+        }
         next = atomic_load(&v->offered) > next + 1 ? atomic_load(&v->offered) - 1 : next + 1; /* fresh ones only */
     }
     bf_http_client_free(client);
@@ -121,14 +166,16 @@ static enum bf_code produce(struct visible *v, struct bf_producer *p, struct bf_
         json_decref(event);
         int64_t sent_us = bf_time_monotonic_us();
         struct bf_slice bytes = {value.data, value.len};
-        if (code == BF_OK)
-            while ((code = bf_producer_send(p, "rim.fast-path", -1, bf_slice_str(node), bytes, NULL, 0, 0, NULL, err)) == BF_AGAIN)
-                bf_producer_poll(p, 1);
         size_t n = atomic_load(&v->offered);
-        if (i % v->s.sample_every == 0 && n < SAMPLES_MAX) {
+        bool sampled = i % v->s.sample_every == 0 && n < SAMPLES_MAX;
+        const struct bf_header number = {"sample", {&n, sizeof n}};
+        if (sampled)
             v->samples[n] = (struct sample){uuid, sent_us};
+        if (code == BF_OK)
+            while ((code = bf_producer_send(p, "rim.fast-path", -1, bf_slice_str(node), bytes, &number, sampled, 0, NULL, err)) == BF_AGAIN)
+                bf_producer_poll(p, 1);
+        if (sampled)
             atomic_store(&v->offered, n + 1);
-        }
     }
     if (code == BF_OK)
         code = bf_producer_flush(p, 30000, err);
@@ -148,7 +195,7 @@ static int run(struct visible *v) {
     struct bf_avro_encoder *enc = NULL;
     struct bf_producer *producer = NULL;
     int32_t schema_id = 0;
-    pthread_t looker;
+    pthread_t looker, consumer;
     enum bf_code code = bf_topics_load(v->s.schemas_dir, &topics, &err);
     const char *schema = code == BF_OK ? bf_topics_find(topics, "rim.fast-path")->schema_json : NULL;
     if (code == BF_OK)
@@ -162,18 +209,28 @@ static int run(struct visible *v) {
         code = bf_producer_open(&settings, &producer, &err);
     if (code == BF_OK)
         code = bf_producer_warm(producer, "rim.fast-path", 10000, &err);
-    if (code == BF_OK && pthread_create(&looker, NULL, look, v) == 0) {
+    if (code == BF_OK) {
+        bf_assert(pthread_create(&consumer, NULL, consume, v) == 0 && pthread_create(&looker, NULL, look, v) == 0);
+        for (int i = 0; i < 300 && !atomic_load(&v->ready); i++)
+            bf_sleep_ms(100);
+        bf_sleep_ms(1000); /* until it fetches */
         code = produce(v, producer, enc, schema_id, &err);
+        bf_sleep_ms(500); /* for the last ones */
         atomic_store(&v->done, true);
         pthread_join(looker, NULL);
+        pthread_join(consumer, NULL);
     }
     if (code != BF_OK)
         bf_log_err(BF_LOG_ERROR, "failed", &err, "seen=%zu", v->seen);
+    static double bare[SAMPLES_MAX];
+    for (size_t i = 0; i < v->seen; i++)
+        bare[i] = v->bare_ms[v->looked[i]];
     qsort(v->latency_ms, v->seen, sizeof *v->latency_ms, compare);
+    qsort(bare, v->seen, sizeof *bare, compare);
     if (v->seen)
-        printf("rate=%" PRId64 " samples=%zu missed=%zu p50_ms=%.2f p99_ms=%.2f p999_ms=%.2f max_ms=%.2f\n", v->s.rate, v->seen, v->missed,
-               v->latency_ms[v->seen / 2], v->latency_ms[v->seen * 99 / 100], v->latency_ms[v->seen * 999 / 1000],
-               v->latency_ms[v->seen - 1]);
+        printf("rate=%" PRId64 " samples=%zu missed=%zu p50_ms=%.2f p99_ms=%.2f p999_ms=%.2f max_ms=%.2f bare_p50_ms=%.2f bare_p99_ms=%.2f bare_p999_ms=%.2f\n",
+               v->s.rate, v->seen, v->missed, v->latency_ms[v->seen / 2], v->latency_ms[v->seen * 99 / 100], v->latency_ms[v->seen * 999 / 1000],
+               v->latency_ms[v->seen - 1], bare[v->seen / 2], bare[v->seen * 99 / 100], bare[v->seen * 999 / 1000]);
     bf_producer_close(producer);
     bf_avro_encoder_free(enc);
     bf_registry_free(registry);

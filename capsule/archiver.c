@@ -49,6 +49,7 @@ struct archiver {
     struct bf_buf gone; /* topics that others hold and Kafka has no more, NUL-separated */
     int64_t gone_us;    /* when that was last asked */
     int fence_losses;
+    bool said_shared;       /* what the log was told last */
     char last_failure[512]; /* said once */
 };
 
@@ -294,7 +295,6 @@ static enum bf_code find_gone(struct archiver *ar, struct bf_err *err) {
 static enum bf_code look_around(struct archiver *ar, struct bf_err *err) {
     struct archive_others others;
     int64_t now_us = bf_time_monotonic_us();
-    bool before = store_is_shared(ar->c->store);
     enum bf_code code = archive_others(ar->lane->archive, &ar->owner, (struct bf_slice){ar->gone.data, ar->gone.len}, &others, err);
     if (code == BF_OK && others.hold && atomic_load(&ar->c->ingesting) && now_us - ar->gone_us > GONE_EVERY_US) {
         ar->gone_us = now_us;
@@ -310,9 +310,11 @@ static enum bf_code look_around(struct archiver *ar, struct bf_err *err) {
     if (atomic_load(&ar->c->schemas_to_learn)) /* first they must be here: what is answered for is also shown */
         return BF_OK;
     store_set_others(ar->c->store, &others);
-    if (store_is_shared(ar->c->store) != before)
-        bf_log(BF_LOG_INFO, before ? "alone" : "not_alone", "what=\"%s\"", before ? "answers come from the hot store again" :
-               "other instances record, too: answers come from the archive, as far as all have archived");
+    bool shared = store_is_shared(ar->c->store); /* also since a partition was taken over, which moved hot_from */
+    if (shared != ar->said_shared)
+        bf_log(BF_LOG_INFO, shared ? "not_alone" : "alone", "what=\"%s\"", shared ?
+               "other instances record, too: answers come from the archive, as far as all have archived" : "answers come from the hot store again");
+    ar->said_shared = shared;
     return BF_OK;
 }
 

@@ -270,6 +270,7 @@ bool api_place_read(struct api_call *call, enum api_cursor_kind kind, uint64_t f
 }
 
 #define KNOWN_WAIT_MS 2000
+#define KNOWN_AHEAD_US INT64_C(1000000) /* so far ahead another instance's clock may be; what is asked for beyond it is the future, and cut */
 
 /* Among others an instance learns within a second what all have archived. What another one answered for, or this one before they came, is waited for. */
 static bool is_known(struct api_call *call, int64_t us) {
@@ -302,7 +303,7 @@ bool api_known_by(struct api_call *call, const struct api_place *place, struct a
     }
     if (asked == INT64_MAX) {
         (void)is_known(call, store_alone_through(call->capsule->store));
-    } else if (asked <= bf_time_now_us() + KNOWN_WAIT_MS * 500 && !api_await_known(call, asked)) {
+    } else if (asked <= bf_time_now_us() + KNOWN_AHEAD_US && !api_await_known(call, asked)) {
         return false;
     }
     int64_t through = store_recorded_through(call->capsule->store);

@@ -251,6 +251,16 @@ enum bf_code archive_exec_kept(struct archive *a, const char *sql, const char *d
     return code != BF_OK && no_longer_kept(a, err) ? exec(a, sql, false, doing, out, err) : code;
 }
 
+void *archive_rows_room(PGresult *r, size_t row_bytes, size_t *count, struct bf_err *err) {
+    *count = (size_t)PQntuples(r);
+    void *room = calloc(*count ? *count : 1, row_bytes);
+    if (!room) {
+        (void)bf_fail(err, BF_NOMEM, 0, "no memory for %zu rows of the archive", *count);
+        PQclear(r);
+    }
+    return room;
+}
+
 /* Tell the server that nobody listens any more, and throw away what it had sent. */
 static void stop_stream(struct archive *a, int64_t deadline_us) {
     char why[256];

@@ -74,12 +74,10 @@ enum bf_code archive_ledgers(struct archive *a, struct archive_ledger **out, siz
     enum bf_code code = archive_exec(a, ledgers_sql, "adding up the ledger", &r, err);
     if (code != BF_OK)
         return code;
-    size_t n = (size_t)PQntuples(r);
-    struct archive_ledger *all = calloc(n ? n : 1, sizeof *all);
-    if (!all) {
-        PQclear(r);
-        return bf_fail(err, BF_NOMEM, 0, "no memory for %zu partitions", n);
-    }
+    size_t n;
+    struct archive_ledger *all = archive_rows_room(r, sizeof *all, &n, err);
+    if (!all)
+        return err->code;
     for (size_t i = 0; i < n; i++) {
         struct hot_partition *p = &all[i].partition;
         struct bf_slice topic = pg_bytes(r, (int)i, 0);

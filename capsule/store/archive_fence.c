@@ -202,7 +202,6 @@ enum bf_code archive_last_cut(struct archive *a, struct archive_cut *cut, struct
 
 enum bf_code archive_partitions(struct archive *a, struct archive_partition **out, size_t *count, struct bf_err *err) {
     PGresult *r = NULL;
-    struct archive_partition *all = NULL;
     params_clear(&a->params);
     enum bf_code code = archive_exec(a,
                                      "select topic, kafka_partition, owner, epoch, next_offset from capsule.partition_state"
@@ -210,11 +209,10 @@ enum bf_code archive_partitions(struct archive *a, struct archive_partition **ou
                                      "reading the partitions", &r, err);
     if (code != BF_OK)
         return code;
-    size_t n = (size_t)PQntuples(r);
-    if (!(all = calloc(n ? n : 1, sizeof *all))) {
-        PQclear(r);
-        return bf_fail(err, BF_NOMEM, 0, "no memory for %zu partitions", n);
-    }
+    size_t n;
+    struct archive_partition *all = archive_rows_room(r, sizeof *all, &n, err);
+    if (!all)
+        return err->code;
     for (size_t i = 0; i < n; i++) {
         struct bf_slice topic = pg_bytes(r, (int)i, 0);
         snprintf(all[i].topic, sizeof all[i].topic, "%.*s", (int)topic.len, (const char *)topic.data);

@@ -53,6 +53,8 @@ void archive_disconnect(struct archive *a);
 enum bf_code archive_fail(struct archive *a, const PGresult *r, const char *doing, struct bf_err *err);
 /* One statement with a->params, binary result; *out (may be NULL) is the caller's to PQclear. `doing` goes into the message. */
 BF_MUST_CHECK enum bf_code archive_exec(struct archive *a, const char *sql, const char *doing, PGresult **out, struct bf_err *err);
+/* Zeroed room for each row of an answer: free(). NULL: no memory (err says so), and the answer is cleared. */
+void *archive_rows_room(PGresult *r, size_t row_bytes, size_t *count, struct bf_err *err);
 /* The same, with the rows one by one as they come. The callback may stop it with BF_CANCELLED, which is no failure. */
 typedef enum bf_code (*archive_row_fn)(void *ctx, const PGresult *r, struct bf_err *err);
 BF_MUST_CHECK enum bf_code archive_stream(struct archive *a, const char *sql, const char *doing, archive_row_fn row, void *ctx,

@@ -75,12 +75,10 @@ enum bf_code archive_tables_load(struct archive *a, struct bf_err *err) {
     enum bf_code code = archive_exec_kept(a, "select topic, domain, event_table::text from capsule.topics order by topic", "reading the topics", &r, err);
     if (code != BF_OK)
         return code;
-    size_t n = (size_t)PQntuples(r);
-    struct archive_table *all = calloc(n ? n : 1, sizeof *all);
-    if (!all) {
-        PQclear(r);
-        return bf_fail(err, BF_NOMEM, 0, "no memory for %zu topics", n);
-    }
+    size_t n;
+    struct archive_table *all = archive_rows_room(r, sizeof *all, &n, err);
+    if (!all)
+        return err->code;
     for (size_t i = 0; i < n; i++) {
         copy_text(all[i].topic, sizeof all[i].topic, pg_bytes(r, (int)i, 0));
         copy_text(all[i].domain, sizeof all[i].domain, pg_bytes(r, (int)i, 1));

@@ -130,12 +130,10 @@ enum bf_code archive_replay_list(struct archive *a, size_t limit, struct replay_
                                      err);
     if (code != BF_OK)
         return code;
-    size_t n = (size_t)PQntuples(r);
-    struct replay_job *all = calloc(n ? n : 1, sizeof *all);
-    if (!all) {
-        PQclear(r);
-        return bf_fail(err, BF_NOMEM, 0, "no memory for %zu replays", n);
-    }
+    size_t n;
+    struct replay_job *all = archive_rows_room(r, sizeof *all, &n, err);
+    if (!all)
+        return err->code;
     for (size_t i = 0; i < n; i++)
         job_from_row(r, (int)i, &all[i]);
     PQclear(r);

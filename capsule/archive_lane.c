@@ -46,28 +46,28 @@ bool archive_lane_is_full(const struct archive_lane *lane) {
 
 /* ---- schemas ---- */
 
-static bool is_kept(const struct archive_lane *lane, const struct event *ev) {
+static bool is_kept(const struct archive_lane *lane, const struct hot_chunk_kind *kind) {
     for (size_t i = lane->kept_count; i-- > 0;)
-        if (lane->kept[i].id == ev->schema_id && bf_slice_eq(bf_slice_str(lane->kept[i].topic), ev->topic))
+        if (lane->kept[i].id == kind->schema_id && bf_slice_eq(bf_slice_str(lane->kept[i].topic), kind->topic))
             return true;
     return false;
 }
 
-static enum bf_code keep_schema(struct archive_lane *lane, const struct event *ev, struct bf_err *err) {
+static enum bf_code keep_schema(struct archive_lane *lane, const struct hot_chunk_kind *kind, struct bf_err *err) {
     struct bf_buf type, schema, refs;
     struct kept_schema *more = realloc(lane->kept, (lane->kept_count + 1) * sizeof *more);
     if (!more)
         return bf_fail(err, BF_NOMEM, 0, "no memory for %zu schemas", lane->kept_count + 1);
     lane->kept = more;
     struct kept_schema *k = &more[lane->kept_count];
-    snprintf(k->topic, sizeof k->topic, "%.*s", (int)ev->topic.len, (const char *)ev->topic.data);
-    k->id = ev->schema_id;
+    snprintf(k->topic, sizeof k->topic, "%.*s", (int)kind->topic.len, (const char *)kind->topic.data);
+    k->id = kind->schema_id;
     bf_buf_init(&type, 1 << 10);
     bf_buf_init(&schema, 64 << 20);
     bf_buf_init(&refs, 64 << 20);
-    enum bf_code code = hot_schema_get(lane->c->hot, ev->schema_id, &type, &schema, &refs, err);
+    enum bf_code code = hot_schema_get(lane->c->hot, kind->schema_id, &type, &schema, &refs, err);
     if (code == BF_OK)
-        code = archive_schema_put(lane->archive, ev->schema_id, (struct bf_slice){type.data, type.len},
+        code = archive_schema_put(lane->archive, kind->schema_id, (struct bf_slice){type.data, type.len},
                                   (struct bf_slice){schema.data ? schema.data : "", schema.len},
                                   refs.len ? (struct bf_slice){refs.data, refs.len} : BF_SLICE_NONE, k->topic, err);
     lane->kept_count += code == BF_OK;
@@ -79,15 +79,12 @@ static enum bf_code keep_schema(struct archive_lane *lane, const struct event *e
 
 enum bf_code archive_lane_keep_schemas(struct archive_lane *lane, struct bf_err *err) {
     enum bf_code code = BF_OK;
-    const struct event *last = NULL;
-    for (size_t i = 0; code == BF_OK && i < lane->chunk.event_count; i++) {
-        const struct event *ev = &lane->chunk.events[i];
-        bool same = last && last->schema_id == ev->schema_id && bf_slice_eq(last->topic, ev->topic);
-        last = ev;
-        if (same || ev->schema_id <= 0 || is_kept(lane, ev))
+    for (size_t i = 0; code == BF_OK && i < lane->chunk.kind_count; i++) {
+        const struct hot_chunk_kind *kind = &lane->chunk.kinds[i];
+        if (kind->schema_id <= 0 || is_kept(lane, kind))
             continue;
         pthread_mutex_lock(&schema_lock);
-        code = keep_schema(lane, ev, err);
+        code = keep_schema(lane, kind, err);
         pthread_mutex_unlock(&schema_lock);
     }
     return code;

@@ -96,7 +96,7 @@ void archive_statements_forget(struct archive *a); /* the connection, or the ser
 
 /* ---- archive_partitions.c ---- */
 /* Every event's topic and range has a partition afterwards. Own transactions: call outside of one. */
-BF_MUST_CHECK enum bf_code archive_ensure(struct archive *a, const struct event *events, size_t count, struct bf_err *err);
+BF_MUST_CHECK enum bf_code archive_ensure(struct archive *a, const struct hot_chunk *chunk, struct bf_err *err);
 /* The topic's table is there afterwards, and partitions for now. */
 BF_MUST_CHECK enum bf_code archive_ensure_topic(struct archive *a, const char *topic, struct bf_err *err);
 void archive_forget_partitions(struct archive *a);

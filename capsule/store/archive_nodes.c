@@ -8,9 +8,13 @@
 
 #define NODES_MAX 2000000 /* pairs; then the set starts anew */
 
+struct node_slot {
+    uint32_t tag; /* of the hash: another pair is hardly ever looked at */
+    uint32_t at;  /* position in bytes + 1; 0: free */
+};
 struct archive_nodes {
     struct bf_buf bytes; /* per pair: topic length (2 bytes), node length (2), topic, node */
-    uint32_t *slots;     /* position in bytes + 1; 0: free */
+    struct node_slot *slots;
     size_t slot_count, count;
 };
 
@@ -27,6 +31,10 @@ static uint64_t pair_hash(struct bf_slice topic, struct bf_slice node) {
     return bf_hash(node.data, node.len) + bf_hash(topic.data, topic.len);
 }
 
+static uint32_t tag_of(uint64_t hash) {
+    return (uint32_t)(hash >> 32);
+}
+
 static bool pair_is(const struct archive_nodes *n, uint32_t at, struct bf_slice topic, struct bf_slice node) {
     const char *p = n->bytes.data + at;
     return bf_get_be16(p) == topic.len && bf_get_be16(p + 2) == node.len && memcmp(p + 4, topic.data, topic.len) == 0 &&
@@ -35,16 +43,17 @@ static bool pair_is(const struct archive_nodes *n, uint32_t at, struct bf_slice 
 
 static bool grow(struct archive_nodes *n) {
     size_t wanted = n->slot_count ? n->slot_count * 2 : 8192;
-    uint32_t *slots = calloc(wanted, sizeof *slots);
+    struct node_slot *slots = calloc(wanted, sizeof *slots);
     if (!slots)
         return false;
     for (size_t at = 0; at < n->bytes.len;) {
         const char *p = n->bytes.data + at;
         const struct bf_slice topic = {p + 4, bf_get_be16(p)}, node = {p + 4 + topic.len, bf_get_be16(p + 2)};
-        size_t i = pair_hash(topic, node) & (wanted - 1);
-        while (slots[i])
+        uint64_t hash = pair_hash(topic, node);
+        size_t i = hash & (wanted - 1);
+        while (slots[i].at)
             i = (i + 1) & (wanted - 1);
-        slots[i] = (uint32_t)at + 1;
+        slots[i] = (struct node_slot){tag_of(hash), (uint32_t)at + 1};
         at += 4 + topic.len + node.len;
     }
     free(n->slots);
@@ -54,14 +63,14 @@ static bool grow(struct archive_nodes *n) {
 }
 
 /* True: it was new and is in the set now. False: known. Memory that runs out shows in bytes.failed. */
-static bool add(struct archive_nodes *n, struct bf_slice topic, struct bf_slice node) {
+static bool add(struct archive_nodes *n, uint64_t hash, struct bf_slice topic, struct bf_slice node) {
     if (n->count * 2 >= n->slot_count && !grow(n)) {
         n->bytes.failed = true;
         return false;
     }
-    size_t i = pair_hash(topic, node) & (n->slot_count - 1);
-    for (; n->slots[i]; i = (i + 1) & (n->slot_count - 1))
-        if (pair_is(n, n->slots[i] - 1, topic, node))
+    size_t i = hash & (n->slot_count - 1);
+    for (; n->slots[i].at; i = (i + 1) & (n->slot_count - 1))
+        if (n->slots[i].tag == tag_of(hash) && pair_is(n, n->slots[i].at - 1, topic, node))
             return false;
     uint8_t head[4];
     bf_put_be16(head, (uint16_t)topic.len);
@@ -72,9 +81,40 @@ static bool add(struct archive_nodes *n, struct bf_slice topic, struct bf_slice 
     bf_buf_append(&n->bytes, node.data, node.len);
     if (n->bytes.failed)
         return false;
-    n->slots[i] = (uint32_t)at + 1;
+    n->slots[i] = (struct node_slot){tag_of(hash), (uint32_t)at + 1};
     n->count++;
     return true;
+}
+
+/* The events' pairs that are new, by index. Each event's memory is known long before it is looked at, so that it is not waited for: the event, its node,
+ * the slot, the bytes. */
+#define AHEAD 8 /* events, from one of them to the next */
+#define RING (4 * AHEAD)
+static size_t add_all(struct archive_nodes *n, const struct event *events, size_t count, size_t *at) {
+    uint64_t hashes[RING];
+    size_t fresh = 0;
+    for (size_t i = 0; i < count + 3 * AHEAD; i++) {
+        if (i + AHEAD < count)
+            __builtin_prefetch(&events[i + AHEAD]);
+        if (i < count)
+            __builtin_prefetch(events[i].node_id.data);
+        if (i >= AHEAD && i - AHEAD < count) {
+            const struct event *ev = &events[i - AHEAD];
+            hashes[(i - AHEAD) % RING] = pair_hash(ev->topic, ev->node_id);
+            __builtin_prefetch(&n->slots[hashes[(i - AHEAD) % RING] & (n->slot_count - 1)]);
+        }
+        if (i >= 2 * AHEAD && i - 2 * AHEAD < count) {
+            const struct node_slot *slot = &n->slots[hashes[(i - 2 * AHEAD) % RING] & (n->slot_count - 1)];
+            if (slot->at)
+                __builtin_prefetch(n->bytes.data + slot->at);
+        }
+        if (i < 3 * AHEAD)
+            continue;
+        const struct event *ev = &events[i - 3 * AHEAD];
+        if (add(n, hashes[(i - 3 * AHEAD) % RING], ev->topic, ev->node_id))
+            at[fresh++] = i - 3 * AHEAD;
+    }
+    return fresh;
 }
 
 static enum bf_code prepare(struct archive *a, struct bf_err *err) {
@@ -85,6 +125,10 @@ static enum bf_code prepare(struct archive *a, struct bf_err *err) {
         if (!a->nodes)
             return bf_fail(err, BF_NOMEM, 0, "no memory for the set of nodes");
         bf_buf_init(&a->nodes->bytes, UINT32_MAX / 2);
+        if (!grow(a->nodes)) {
+            archive_nodes_free(a);
+            return bf_fail(err, BF_NOMEM, 0, "no memory for the set of nodes");
+        }
     }
     return BF_OK;
 }
@@ -97,9 +141,7 @@ enum bf_code archive_nodes_put(struct archive *a, const struct event *events, si
         code = code != BF_OK ? code : bf_fail(err, BF_NOMEM, 0, "no memory for %zu nodes", count);
         goto done;
     }
-    for (size_t i = 0; i < count; i++)
-        if (add(a->nodes, events[i].topic, events[i].node_id))
-            at[fresh++] = i;
+    fresh = add_all(a->nodes, events, count, at);
     if (a->nodes->bytes.failed) {
         code = bf_fail(err, BF_NOMEM, 0, "no memory for the set of nodes");
         goto done;

@@ -132,24 +132,22 @@ enum bf_code archive_ensure_topic(struct archive *a, const char *topic, struct b
     return ensure_topic(a, bf_slice_str(topic), NULL, 0, &none, err);
 }
 
-enum bf_code archive_ensure(struct archive *a, const struct event *events, size_t count, struct bf_err *err) {
+/* Nearly always all events of a kind lie in one range that is known: then no event is looked at. */
+static bool is_ensured(struct archive *a, const struct hot_chunk_kind *kind) {
+    struct archive_topic *t = find_topic(a, kind->topic);
+    return t && has_range(t, kind->first_time_us) && kind->last_time_us < t->ranges[t->hint].to_us &&
+           bf_time_monotonic_us() - t->ahead_checked_us < AHEAD_EVERY_US;
+}
+
+enum bf_code archive_ensure(struct archive *a, const struct hot_chunk *chunk, struct bf_err *err) {
     enum bf_code code = BF_OK;
-    struct bf_slice seen[EVENT_TOPICS_MAX];
-    size_t seen_count = 0;
-    int64_t *days = malloc((count ? count : 1) * sizeof *days);
-    if (!days)
-        return bf_fail(err, BF_NOMEM, 0, "no memory for %zu times", count);
-    for (size_t i = 0; code == BF_OK && i < count; i++) {
-        if (i > 0 && bf_slice_eq(events[i].topic, events[i - 1].topic))
+    int64_t *days = NULL;
+    for (size_t i = 0; code == BF_OK && i < chunk->kind_count; i++) {
+        if (is_ensured(a, &chunk->kinds[i]))
             continue;
-        size_t k = 0;
-        while (k < seen_count && !bf_slice_eq(seen[k], events[i].topic))
-            k++;
-        if (k < seen_count)
-            continue;
-        if (seen_count < EVENT_TOPICS_MAX) /* beyond that a topic is merely looked at again */
-            seen[seen_count++] = events[i].topic;
-        code = ensure_topic(a, events[i].topic, events, count, days, err);
+        if (!days && !(days = malloc(chunk->event_count * sizeof *days)))
+            return bf_fail(err, BF_NOMEM, 0, "no memory for %zu times", chunk->event_count);
+        code = ensure_topic(a, chunk->kinds[i].topic, chunk->events, chunk->event_count, days, err);
     }
     free(days);
     return code;

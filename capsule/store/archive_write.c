@@ -147,10 +147,8 @@ static enum bf_code put_events(struct write *w, struct bf_err *err) {
 static enum bf_code put_revisions(struct write *w, struct bf_err *err) {
     const struct event *events = w->chunk->events;
     struct params *p = &w->a->params;
-    size_t n = w->chunk->event_count, revisions = 0;
-    for (size_t i = 0; i < n; i++)
-        revisions += events[i].revision > 1;
-    if (revisions == 0)
+    size_t n = w->chunk->event_count;
+    if (w->chunk->revised == 0)
         return BF_OK;
     params_clear(p);
     params_array(p, PG_TEXT_ARRAY);
@@ -441,7 +439,7 @@ static enum bf_code look_again(struct write *w, enum bf_code code, struct bf_err
 
 enum bf_code archive_write(struct archive *a, const struct bf_uuid *owner, const struct hot_chunk *chunk, struct bf_err *err) {
     struct write w = {.a = a, .owner = owner, .chunk = chunk};
-    enum bf_code code = archive_ensure(a, chunk->events, chunk->event_count, err);
+    enum bf_code code = archive_ensure(a, chunk, err);
     bf_failpoint("archive.after-partitions");
     if (code == BF_OK)
         code = transaction(&w, err);
@@ -457,7 +455,7 @@ enum bf_code archive_write(struct archive *a, const struct bf_uuid *owner, const
 
 enum bf_code archive_stage(struct archive *a, const struct hot_chunk *chunk, struct bf_err *err) {
     struct write w = {.a = a, .chunk = chunk};
-    enum bf_code code = archive_ensure(a, chunk->events, chunk->event_count, err);
+    enum bf_code code = archive_ensure(a, chunk, err);
     if (code == BF_OK)
         code = archive_begin_impatient(a, err);
     if (code == BF_OK)

@@ -73,7 +73,7 @@ bool arena_restart(struct arena_block **arena, size_t size) {
     arena_clear(arena);
     if (*arena != NULL && ((*arena)->size < size || (*arena)->size / 8 > (size > ARENA_BLOCK_MIN ? size : ARENA_BLOCK_MIN)))
         arena_fini(arena);
-    return *arena != NULL || arena_grow(arena, size) != NULL;
+    return *arena != NULL || arena_grow(arena, size + size / 4) != NULL; /* what is not written to costs nothing, and the next one is not quite alike */
 }
 
 void arena_fini(struct arena_block **arena) {

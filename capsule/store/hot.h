@@ -227,6 +227,13 @@ BF_MUST_CHECK enum bf_code hot_save_notes(struct hot *h, struct bf_err *err); /*
 struct hot_chunk {
     struct event *events;
     size_t event_count;
+    size_t revised; /* events of a revision after the first */
+    struct hot_chunk_kind {
+        struct bf_slice topic;
+        int32_t schema_id;                 /* 0: tombstones */
+        int64_t first_time_us, last_time_us; /* of event */
+    } *kinds; /* of the events, one for each topic and schema: so that nobody walks them to learn it */
+    size_t kind_count, kind_capacity, kind_last;
     struct duplicate *duplicates;
     size_t duplicate_count;
     struct poison *poisons;
@@ -244,6 +251,8 @@ struct hot_chunk {
     int64_t through_us; /* the last record's recorded_at */
     struct arena_block *arena;
 };
+/* An event that the chunk has: to its kind and to `revised`. False: no memory. For whoever fills a chunk by hand. */
+BF_MUST_CHECK bool hot_chunk_count(struct hot_chunk *chunk, const struct event *ev);
 /* Read the commits after `after_us`, as many as fit into about max_events and max_bytes (at least one). BF_NOT_FOUND: nothing new. The
  * chunk's memory is reused: init once with zeroes, fini at the end. */
 BF_MUST_CHECK enum bf_code hot_chunk_read(struct hot *h, int64_t after_us, size_t max_events, size_t max_bytes, struct hot_chunk *chunk,

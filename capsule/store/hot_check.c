@@ -212,7 +212,7 @@ static enum bf_code check_id(struct check *c, const MDB_val *key, const MDB_val 
     memcpy(&row, value->mv_data, sizeof row);
     if (row.recorded_at_us >= c->hot_from_us && hot_log_get(c->h, c->txn, row.recorded_at_us, &record) != MDB_SUCCESS)
         return FAIL(c, "an id names the record at %lld, which is not there", (long long)row.recorded_at_us);
-    if (bf_get_be32((const char *)key->mv_data + 20) > 1 && !c->h->topics[bf_get_be32(key->mv_data)]->revised)
+    if (bf_get_be32((const char *)key->mv_data + 20) > 1 && !hot_topic_has_revisions(c->h, bf_get_be32(key->mv_data)))
         return FAIL(c, "a topic does not know of its later revisions");
     struct bf_uuid id;
     memcpy(&id, (const char *)key->mv_data + 4, sizeof id);

@@ -6,6 +6,7 @@
 #include "hot_internal.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 struct chunk_plan {
@@ -131,6 +132,48 @@ static bool make_room(struct hot_chunk *chunk, const struct commit_row *total) {
 
 /* ---- filling it ---- */
 
+/* Topics are compared by where their names lie first: those of the store's own chunks are the store's. */
+static bool is_kind(const struct hot_chunk_kind *k, const struct event *ev) {
+    return k->schema_id == ev->schema_id && (k->topic.data == ev->topic.data || bf_slice_eq(k->topic, ev->topic));
+}
+
+/* Events of a kind come in runs, so the last one is looked at first. */
+static struct hot_chunk_kind *kind_find(struct hot_chunk *chunk, const struct event *ev) {
+    if (chunk->kind_last < chunk->kind_count && is_kind(&chunk->kinds[chunk->kind_last], ev))
+        return &chunk->kinds[chunk->kind_last];
+    for (size_t i = 0; i < chunk->kind_count; i++)
+        if (is_kind(&chunk->kinds[i], ev)) {
+            chunk->kind_last = i;
+            return &chunk->kinds[i];
+        }
+    return NULL;
+}
+
+static struct hot_chunk_kind *kind_new(struct hot_chunk *chunk, const struct event *ev) {
+    if (chunk->kind_count == chunk->kind_capacity) {
+        size_t capacity = chunk->kind_capacity == 0 ? 16 : chunk->kind_capacity * 2;
+        struct hot_chunk_kind *grown = realloc(chunk->kinds, capacity * sizeof *grown);
+        if (grown == NULL)
+            return NULL;
+        chunk->kinds = grown;
+        chunk->kind_capacity = capacity;
+    }
+    chunk->kind_last = chunk->kind_count++;
+    struct hot_chunk_kind *k = &chunk->kinds[chunk->kind_last];
+    *k = (struct hot_chunk_kind){ev->topic, ev->schema_id, ev->event_time_us, ev->event_time_us};
+    return k;
+}
+
+bool hot_chunk_count(struct hot_chunk *chunk, const struct event *ev) {
+    struct hot_chunk_kind *k = kind_find(chunk, ev);
+    if (k == NULL && (k = kind_new(chunk, ev)) == NULL)
+        return false;
+    k->first_time_us = ev->event_time_us < k->first_time_us ? ev->event_time_us : k->first_time_us;
+    k->last_time_us = ev->event_time_us > k->last_time_us ? ev->event_time_us : k->last_time_us;
+    chunk->revised += ev->revision > 1;
+    return true;
+}
+
 /* A topic's name as the store keeps it: constant until the store is closed. */
 static void take_partition(struct hot *h, struct hot_chunk *chunk, const struct commit_partition *part) {
     struct bf_slice topic = hot_topic_name(h, part->topic_no);
@@ -203,6 +246,8 @@ static int take_record(struct hot *h, struct hot_chunk *chunk, const struct comm
         good = good && record_event_get(copy, ev);
         ev->topic = topic;
         ev->recorded_at_us = recorded_at_us;
+        if (good && !hot_chunk_count(chunk, ev))
+            return ENOMEM;
     } else if (peek.type == RECORD_DUPLICATE && chunk->duplicate_count < total->duplicates) {
         struct duplicate *dup = &chunk->duplicates[chunk->duplicate_count++];
         good = good && record_duplicate_get(copy, dup);
@@ -240,10 +285,12 @@ static int fill_records(struct hot *h, MDB_txn *txn, int64_t after_us, const str
 }
 
 static void chunk_clear(struct hot_chunk *chunk) {
-    struct arena_block *arena = chunk->arena;
-    arena_clear(&arena);
+    const struct hot_chunk kept = *chunk;
     memset(chunk, 0, sizeof *chunk);
-    chunk->arena = arena;
+    chunk->arena = kept.arena;
+    chunk->kinds = kept.kinds;
+    chunk->kind_capacity = kept.kind_capacity;
+    arena_clear(&chunk->arena);
 }
 
 enum bf_code hot_chunk_read(struct hot *h, int64_t after_us, size_t max_events, size_t max_bytes, struct hot_chunk *chunk,
@@ -277,5 +324,6 @@ enum bf_code hot_chunk_read(struct hot *h, int64_t after_us, size_t max_events, 
 
 void hot_chunk_fini(struct hot_chunk *chunk) {
     arena_fini(&chunk->arena);
+    free(chunk->kinds);
     memset(chunk, 0, sizeof *chunk);
 }

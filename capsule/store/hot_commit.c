@@ -50,7 +50,21 @@ int index_writer_put(struct index_writer *w, const struct hot_key *key, const vo
     return mdb_cursor_put(w->cur, &k, &v, w->appending ? MDB_APPEND : 0);
 }
 
+int index_writer_add(struct index_writer *w, const struct hot_key *key, const void *data, size_t len, MDB_val *there) {
+    MDB_val k = key_val(key);
+    *there = (MDB_val){len, (void *)(uintptr_t)data};
+    w->appending = index_writer_is_new(w, key);
+    return mdb_cursor_put(w->cur, &k, there, w->appending ? MDB_APPEND : MDB_NOOVERWRITE);
+}
+
 /* ---- preparing ---- */
+
+static void count_item(struct commit *c, const struct item *item) {
+    c->ascending += item->kind == ITEM_EVENT && id_ascends(&item->id);
+    c->hashed += item->kind == ITEM_EVENT && !id_ascends(&item->id);
+    c->linked += item->kind == ITEM_EVENT && item->linked;
+    c->poisons += item->kind == ITEM_POISON;
+}
 
 static enum bf_code scratch_room(struct hot_batch *b, struct bf_err *err) {
     if (b->scratch_capacity >= b->item_count)
@@ -77,7 +91,7 @@ int64_t hot_next_recorded_at(struct hot *h) {
     return at > through ? at : through + 1;
 }
 
-/* Order items by slot, stable, and give each record its recorded_at. */
+/* Order items by slot, stable, count them, and give each record its recorded_at. */
 static enum bf_code arrange(struct commit *c, struct bf_err *err) {
     struct hot_batch *b = c->b;
     enum bf_code code = scratch_room(b, err);
@@ -96,6 +110,7 @@ static enum bf_code arrange(struct commit *c, struct bf_err *err) {
     for (size_t i = 0; i < b->item_count; i++) {
         struct item *item = &b->items[b->order[i]];
         item->revision = 0;
+        count_item(c, item);
         if (item->kind != ITEM_GAP)
             item->recorded_at_us = c->commit_us++;
     }

@@ -271,6 +271,7 @@ bool hot_topic_find(const struct hot *h, struct bf_slice name, uint32_t *no); /*
 struct bf_slice hot_topic_name(const struct hot *h, uint32_t no);             /* data NULL: no such number */
 BF_MUST_CHECK enum bf_code hot_topic_intern(struct hot *h, struct bf_slice name, uint32_t *no, struct bf_err *err); /* writer */
 void hot_topic_revised(struct hot *h, uint32_t no);     /* writer: a revision after the first is being written */
+bool hot_topic_has_revisions(const struct hot *h, uint32_t no); /* false: IDS has no revision of it after the first */
 int hot_topics_persist(struct hot *h, MDB_txn *txn);    /* what is new of them, before the commit */
 void hot_topics_persisted(struct hot *h);               /* after it */
 int hot_topics_load(struct hot *h, MDB_txn *txn);
@@ -352,6 +353,7 @@ struct index_writer { /* puts ascending keys; appends once they are beyond the l
 };
 int index_writer_open(struct index_writer *w, MDB_txn *txn, MDB_dbi db);
 int index_writer_put(struct index_writer *w, const struct hot_key *key, const void *data, size_t len);
+int index_writer_add(struct index_writer *w, const struct hot_key *key, const void *data, size_t len, MDB_val *there); /* MDB_KEYEXIST: what is there */
 bool index_writer_is_new(const struct index_writer *w, const struct hot_key *key); /* certainly beyond all that is there */
 
 struct commit {
@@ -360,6 +362,8 @@ struct commit {
     MDB_txn *txn;
     int64_t first_us, commit_us;
     uint64_t log_bytes;
+    size_t ascending, hashed, linked, poisons; /* items: events by the kind of their id, those with links, quarantined ones */
+    size_t duplicates;                         /* once commit_dedupe() has been */
     struct node_runs runs; /* after this commit */
     struct hot_commit_result result;
 };

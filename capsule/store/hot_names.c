@@ -69,6 +69,10 @@ void hot_topic_revised(struct hot *h, uint32_t no) {
     }
 }
 
+bool hot_topic_has_revisions(const struct hot *h, uint32_t no) {
+    return atomic_load_explicit(&h->topics[no]->revised, memory_order_acquire);
+}
+
 static int persist_revised(struct hot *h, MDB_txn *txn) {
     int rc = MDB_SUCCESS;
     for (uint32_t i = 0; i < atomic_load(&h->topic_count) && rc == MDB_SUCCESS; i++) {

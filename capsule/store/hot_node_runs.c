@@ -8,11 +8,9 @@
 #include "bf_failpoint.h"
 #include "hot_internal.h"
 
-#include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 
-#define ENTRIES_MAX 262144 /* in all runs; a merge sorts them in memory, 64 bytes each */
+#define ENTRIES_MAX 262144 /* in all runs: what one merge is to take at most */
 
 static const char name[] = "node_runs";
 
@@ -100,10 +98,16 @@ int node_run_delete(struct hot *h, MDB_txn *txn, const struct hot_key *by_node) 
 
 /* ---- merging ---- */
 
+/* Where a run stands; its key lies in LMDB's page, which stays as it is until the runs are dropped. */
+struct run_head {
+    MDB_cursor *cur;
+    uint32_t run;
+    uint64_t w[3]; /* node and topic, event time, recorded_at */
+    const char *entry; /* the key of BY_NODE */
+};
 struct merge {
-    struct hot *h;
-    struct sort_key *keys, *spare, *sorted;
-    size_t count, done;
+    struct run_head heads[NODE_RUNS_MAX]; /* a binary heap: the least is first */
+    size_t count;
 };
 
 bool node_runs_due(const struct hot *h, size_t entries) {
@@ -112,93 +116,125 @@ bool node_runs_due(const struct hot *h, size_t entries) {
            (r->count > 0 && (r->count == NODE_RUNS_MAX || r->entries + entries > ENTRIES_MAX || !node_runs_wanted(h, entries)));
 }
 
-static int gather(struct merge *m, MDB_txn *txn) {
-    MDB_cursor *cur;
-    MDB_val key, value;
-    MDB_stat stat;
-    int rc = mdb_stat(txn, m->h->db[DB_NODE_RUNS], &stat);
+static bool stands_before(const struct run_head *a, const struct run_head *b) {
+    if (a->w[0] != b->w[0])
+        return a->w[0] < b->w[0];
+    return a->w[1] != b->w[1] ? a->w[1] < b->w[1] : a->w[2] < b->w[2];
+}
+
+static void sink(struct merge *m, size_t at) {
+    struct run_head head = m->heads[at];
+    for (size_t child; (child = 2 * at + 1) < m->count; at = child) {
+        child += child + 1 < m->count && stands_before(&m->heads[child + 1], &m->heads[child]);
+        if (!stands_before(&m->heads[child], &head))
+            break;
+        m->heads[at] = m->heads[child];
+    }
+    m->heads[at] = head;
+}
+
+/* MDB_NOTFOUND: the run has nothing more. */
+static int head_read(struct run_head *head, MDB_val *key, MDB_cursor_op op) {
+    MDB_val value;
+    int rc = mdb_cursor_get(head->cur, key, &value, op);
     if (rc != MDB_SUCCESS)
         return rc;
-    m->keys = malloc((stat.ms_entries + 1) * sizeof *m->keys);
-    m->spare = malloc((stat.ms_entries + 1) * sizeof *m->spare);
-    if (m->keys == NULL || m->spare == NULL)
-        return ENOMEM;
-    if ((rc = mdb_cursor_open(txn, m->h->db[DB_NODE_RUNS], &cur)) != MDB_SUCCESS)
-        return rc;
-    while ((rc = mdb_cursor_get(cur, &key, &value, MDB_NEXT)) == MDB_SUCCESS && key.mv_size == 28) {
-        const char *at = (const char *)key.mv_data + 4;
-        struct sort_key k = {{bf_get_be64(at), bf_get_be64(at + 8), bf_get_be64(at + 16)}, 0};
-        if (k.w[0] >= m->h->node_runs.merged_to)
-            m->keys[m->count++] = k;
-    }
-    mdb_cursor_close(cur);
-    m->sorted = hot_sort(m->keys, m->spare, m->count);
-    return rc == MDB_NOTFOUND ? MDB_SUCCESS : rc == MDB_SUCCESS ? MDB_CORRUPTED : rc;
+    if (key->mv_size != 28)
+        return MDB_CORRUPTED;
+    if (bf_get_be32(key->mv_data) != head->run)
+        return MDB_NOTFOUND;
+    head->entry = (const char *)key->mv_data + 4;
+    for (size_t i = 0; i < 3; i++)
+        head->w[i] = bf_get_be64(head->entry + 8 * i);
+    return MDB_SUCCESS;
 }
 
-/* As many as fit into one transaction; pairs stay whole. */
-static size_t slice_end(const struct merge *m, size_t pairs) {
-    size_t i = m->done;
-    for (; i < m->count; i++) {
-        if (i > m->done && m->sorted[i].w[0] != m->sorted[i - 1].w[0] && --pairs == 0)
+static int merge_open(struct merge *m, struct hot *h, MDB_txn *txn, const struct node_runs *runs) {
+    int rc = MDB_SUCCESS;
+    m->count = 0;
+    for (uint32_t run = 0; run < runs->count && rc == MDB_SUCCESS; run++) {
+        struct run_head *head = &m->heads[m->count];
+        struct hot_key first = {.len = 0};
+        key_u32(&first, run);
+        key_u64(&first, runs->merged_to);
+        MDB_val key = key_val(&first);
+        head->run = run;
+        if ((rc = mdb_cursor_open(txn, h->db[DB_NODE_RUNS], &head->cur)) != MDB_SUCCESS) /* closed with its transaction */
             break;
+        rc = head_read(head, &key, MDB_SET_RANGE);
+        m->count += rc == MDB_SUCCESS;
+        rc = rc == MDB_NOTFOUND ? MDB_SUCCESS : rc;
     }
-    return i;
+    for (size_t at = m->count / 2; at-- > 0;)
+        sink(m, at);
+    return rc;
 }
 
-static int put_slice(struct merge *m, MDB_txn *txn, size_t end, struct node_runs *runs) {
+static int merge_next(struct merge *m) {
+    MDB_val key;
+    int rc = head_read(&m->heads[0], &key, MDB_NEXT);
+    if (rc == MDB_NOTFOUND) {
+        m->heads[0] = m->heads[--m->count];
+        rc = MDB_SUCCESS;
+    }
+    if (m->count > 0)
+        sink(m, 0);
+    return rc;
+}
+
+/* The entries of so many pairs of node and topic, from merged_to on. */
+static int put_pairs(struct hot *h, MDB_txn *txn, size_t pairs, struct node_runs *runs) {
     struct index_writer w;
-    int rc = index_writer_open(&w, txn, m->h->db[DB_BY_NODE]);
-    for (size_t i = m->done; i < end && rc == MDB_SUCCESS; i++) {
-        const struct sort_key *k = &m->sorted[i];
+    struct merge m;
+    uint64_t pair = 0;
+    int rc = merge_open(&m, h, txn, runs);
+    if (rc == MDB_SUCCESS)
+        rc = index_writer_open(&w, txn, h->db[DB_BY_NODE]);
+    for (bool first = true; rc == MDB_SUCCESS && m.count > 0; first = false) {
         struct hot_key key = {.len = 0};
-        key_u64(&key, k->w[0]);
-        key_u64(&key, k->w[1]);
-        key_u64(&key, k->w[2]);
+        if (!first && m.heads[0].w[0] != pair && --pairs == 0)
+            break;
+        pair = m.heads[0].w[0];
+        key_raw(&key, m.heads[0].entry, 24);
         rc = index_writer_put(&w, &key, NULL, 0);
+        if (rc == MDB_SUCCESS)
+            rc = merge_next(&m);
     }
-    if (rc == MDB_SUCCESS && end == m->count) {
-        rc = mdb_drop(txn, m->h->db[DB_NODE_RUNS], 0);
+    if (rc == MDB_SUCCESS && m.count == 0) {
+        rc = mdb_drop(txn, h->db[DB_NODE_RUNS], 0);
         *runs = (struct node_runs){.generation = runs->generation + 1};
-    } else {
-        runs->merged_to = m->sorted[end].w[0];
+    } else if (rc == MDB_SUCCESS) {
+        runs->merged_to = m.heads[0].w[0];
     }
-    return rc == MDB_SUCCESS ? put_state(m->h, txn, runs) : rc;
+    return rc == MDB_SUCCESS ? put_state(h, txn, runs) : rc;
 }
 
-static enum bf_code merge_slice(struct merge *m, size_t pairs, struct bf_err *err) {
-    struct node_runs runs = m->h->node_runs;
+static enum bf_code merge_slice(struct hot *h, size_t pairs, struct bf_err *err) {
+    struct node_runs runs = h->node_runs;
     MDB_txn *txn;
-    enum bf_code code = hot_write_begin(m->h, &txn, err);
+    enum bf_code code = hot_write_begin(h, &txn, err);
     if (code != BF_OK)
         return code;
-    int rc = m->sorted == NULL ? gather(m, txn) : MDB_SUCCESS;
-    size_t end = rc == MDB_SUCCESS ? slice_end(m, pairs) : 0;
-    if (rc == MDB_SUCCESS)
-        rc = put_slice(m, txn, end, &runs);
+    int rc = put_pairs(h, txn, pairs, &runs);
     if (rc != MDB_SUCCESS)
         code = hot_fail(err, rc, "merging the node index");
-    code = hot_write_end(m->h, txn, code, &(struct hot_publish){0}, err);
+    code = hot_write_end(h, txn, code, &(struct hot_publish){0}, err);
     if (code == BF_OK) {
-        m->h->node_runs = runs;
-        m->done = end;
+        h->node_runs = runs;
         bf_failpoint("hot.in-merge");
     }
     return code;
 }
 
 enum bf_code hot_settle(struct hot *h, struct bf_err *err) {
-    struct merge m = {.h = h};
     size_t pairs = h->node_merge_pairs;
     enum bf_code code = BF_OK;
     while (code == BF_OK && h->node_runs.count > 0) {
-        code = merge_slice(&m, pairs, err);
+        code = merge_slice(h, pairs, err);
         if (code == BF_NOMEM && err->native == MDB_MAP_FULL && pairs > 1) { /* in the room that there is */
             pairs = pairs / 8 > 0 ? pairs / 8 : 1;
             code = BF_OK;
         }
     }
-    free(m.keys);
-    free(m.spare);
     return code;
 }

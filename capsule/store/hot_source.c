@@ -138,7 +138,7 @@ enum bf_code hot_event_of_record(struct hot *h, int64_t recorded_at_us, struct b
 int hot_is_replaced(struct hot *h, MDB_txn *txn, uint32_t topic_no, const struct event *ev, int64_t known_by_us, bool *replaced) {
     struct id_row row;
     *replaced = false;
-    if (!atomic_load(&h->topics[topic_no]->revised))
+    if (!hot_topic_has_revisions(h, topic_no))
         return MDB_SUCCESS;
     struct hot_key key = key_id(topic_no, &ev->id, ev->revision + 1);
     int rc = hot_get(txn, h->db[DB_IDS], &key, &row, sizeof row);

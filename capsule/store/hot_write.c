@@ -9,12 +9,12 @@
 
 #define IDS_AHEAD 8
 
-static size_t keys_by_id(struct commit *c, enum item_kind kind, int disposition) {
+static size_t keys_of_duplicates(struct commit *c) {
     size_t n = 0;
-    for (size_t i = 0; i < c->b->item_count; i++) {
+    for (size_t i = 0; n < c->duplicates; i++) {
         uint32_t at = c->b->order[i];
         const struct item *item = &c->b->items[at];
-        if (item->kind == kind && (disposition < 0 || item->disposition == disposition))
+        if (item->kind == ITEM_EVENT && item->disposition == DISPOSITION_DUPLICATE)
             c->b->keys[n++] = (struct sort_key){{item->topic_no, bf_get_be64(item->id.b), bf_get_be64(item->id.b + 8)}, at};
     }
     return n;
@@ -23,7 +23,7 @@ static size_t keys_by_id(struct commit *c, enum item_kind kind, int disposition)
 /* Of ids that do not ascend; equal words are one topic's one id. In this order the map of ids is walked from its front to its back. */
 static size_t keys_by_hash(struct commit *c) {
     size_t n = 0;
-    for (size_t i = 0; i < c->b->item_count; i++) {
+    for (size_t i = 0; n < c->hashed; i++) {
         uint32_t at = c->b->order[i];
         const struct item *item = &c->b->items[at];
         if (item->kind == ITEM_EVENT && !id_ascends(&item->id))
@@ -35,7 +35,7 @@ static size_t keys_by_hash(struct commit *c) {
 
 static size_t keys_of_ascending(struct commit *c) {
     size_t n = 0;
-    for (size_t i = 0; i < c->b->item_count; i++) {
+    for (size_t i = 0; n < c->ascending; i++) {
         uint32_t at = c->b->order[i];
         const struct item *item = &c->b->items[at];
         if (item->kind == ITEM_EVENT && id_ascends(&item->id))
@@ -45,7 +45,7 @@ static size_t keys_of_ascending(struct commit *c) {
 }
 
 /* A duplicate of the newest, or the next revision, which is the newest then; true: to be stored. */
-static bool judge(struct item *item, struct id_known *newest) {
+static bool judge(struct commit *c, struct item *item, struct id_known *newest) {
     bool same = newest->revision > 0 && memcmp(newest->content_hash, item->content_hash, sizeof item->content_hash) == 0;
     item->disposition = same ? DISPOSITION_DUPLICATE : DISPOSITION_STORED;
     if (!same) {
@@ -54,6 +54,7 @@ static bool judge(struct item *item, struct id_known *newest) {
         memcpy(newest->content_hash, item->content_hash, sizeof newest->content_hash);
     }
     item->revision = newest->revision;
+    c->duplicates += same;
     return !same;
 }
 
@@ -74,19 +75,16 @@ static int dedupe_by_hash(struct commit *c) {
             if (same_hash)
                 s.stale_us = 0; /* it may be this batch's: its record is not written yet */
         }
-        if (rc == MDB_SUCCESS && judge(item, &newest))
+        if (rc == MDB_SUCCESS && judge(c, item, &newest))
             rc = ids_put(c->h, c->txn, &s, &newest);
     }
     return rc;
 }
 
-/* What the tree has of an id; nothing is looked up for one that is beyond its end. */
 static int newest_in_tree(struct index_writer *w, uint32_t topic_no, const struct bf_uuid *id, struct id_known *newest) {
     struct hot_key prefix = key_id_prefix(topic_no, id), first = key_id(topic_no, id, 0);
-    newest->revision = 0;
-    if (index_writer_is_new(w, &first))
-        return MDB_SUCCESS;
     MDB_val key = key_val(&first), value;
+    newest->revision = 0;
     int rc = mdb_cursor_get(w->cur, &key, &value, MDB_SET_RANGE);
     while (rc == MDB_SUCCESS && key_has_prefix(&key, &prefix)) {
         struct id_row row;
@@ -100,6 +98,28 @@ static int newest_in_tree(struct index_writer *w, uint32_t topic_no, const struc
     return rc == MDB_NOTFOUND ? MDB_SUCCESS : rc;
 }
 
+/* Most ids are new, and no topic without revisions has more than one row of an id: the put itself tells, then, what is there. */
+static int put_first(struct commit *c, struct index_writer *w, struct item *item, struct id_known *newest, bool *stored) {
+    struct hot_key key = key_id(item->topic_no, &item->id, 1);
+    struct id_row row = {.recorded_at_us = item->recorded_at_us};
+    MDB_val there;
+    *stored = false;
+    if (hot_topic_has_revisions(c->h, item->topic_no) && !index_writer_is_new(w, &key))
+        return newest_in_tree(w, item->topic_no, &item->id, newest);
+    memcpy(row.content_hash, item->content_hash, sizeof row.content_hash);
+    int rc = index_writer_add(w, &key, &row, sizeof row, &there);
+    newest->revision = 0;
+    if (rc == MDB_SUCCESS) {
+        *stored = judge(c, item, newest);
+    } else if (rc == MDB_KEYEXIST && there.mv_size == sizeof row) {
+        memcpy(&row, there.mv_data, sizeof row);
+        *newest = (struct id_known){.revision = 1, .recorded_at_us = row.recorded_at_us};
+        memcpy(newest->content_hash, row.content_hash, sizeof newest->content_hash);
+        rc = MDB_SUCCESS;
+    }
+    return rc == MDB_KEYEXIST ? MDB_CORRUPTED : rc;
+}
+
 static int dedupe_in_tree(struct commit *c) {
     size_t n = keys_of_ascending(c);
     const struct sort_key *keys = hot_sort(c->b->keys, c->b->spare, n);
@@ -108,9 +128,10 @@ static int dedupe_in_tree(struct commit *c) {
     int rc = n > 0 ? index_writer_open(&w, c->txn, c->h->db[DB_IDS]) : MDB_SUCCESS;
     for (size_t i = 0; i < n && rc == MDB_SUCCESS; i++) {
         struct item *item = &c->b->items[keys[i].item];
+        bool stored = false;
         if (i == 0 || memcmp(keys[i].w, keys[i - 1].w, sizeof keys[i].w) != 0)
-            rc = newest_in_tree(&w, item->topic_no, &item->id, &newest);
-        if (rc != MDB_SUCCESS || !judge(item, &newest))
+            rc = put_first(c, &w, item, &newest, &stored);
+        if (rc != MDB_SUCCESS || stored || !judge(c, item, &newest))
             continue;
         if (item->revision > 1)
             hot_topic_revised(c->h, item->topic_no);
@@ -271,12 +292,15 @@ static bool link_of(const struct item *item, enum link_kind kind, uint8_t what[1
 }
 
 static int put_links(struct commit *c, struct index_writer *w, enum link_kind kind) {
-    size_t n = 0;
+    size_t n = 0, seen = 0;
     uint8_t what[16];
     int rc = MDB_SUCCESS;
-    for (size_t i = 0; i < c->b->item_count; i++) {
+    for (size_t i = 0; seen < c->linked; i++) {
         const struct item *item = &c->b->items[c->b->order[i]];
-        if (item->kind == ITEM_EVENT && item->linked && item->disposition == DISPOSITION_STORED && link_of(item, kind, what))
+        if (item->kind != ITEM_EVENT || !item->linked)
+            continue;
+        seen++;
+        if (item->disposition == DISPOSITION_STORED && link_of(item, kind, what))
             c->b->keys[n++] = (struct sort_key){{bf_get_be64(what), bf_get_be64(what + 8), (uint64_t)item->recorded_at_us}, 0};
     }
     const struct sort_key *keys = hot_sort(c->b->keys, c->b->spare, n);
@@ -301,11 +325,13 @@ int commit_links(struct commit *c) {
 
 static int put_poison_places(struct commit *c) {
     struct index_writer w;
+    size_t seen = 0;
     int rc = index_writer_open(&w, c->txn, c->h->db[DB_POISON_AT]);
-    for (size_t i = 0; i < c->b->item_count && rc == MDB_SUCCESS; i++) {
+    for (size_t i = 0; seen < c->poisons && rc == MDB_SUCCESS; i++) {
         const struct item *item = &c->b->items[c->b->order[i]];
         if (item->kind != ITEM_POISON)
             continue;
+        seen++;
         struct hot_key at = key_recorded(item->recorded_at_us);
         struct hot_key of = key_offset(item->topic_no, c->b->slots[item->slot].partition, item->offset);
         key_u64(&of, (uint64_t)item->recorded_at_us);
@@ -318,7 +344,7 @@ static int put_poison_places(struct commit *c) {
 
 int commit_seen(struct commit *c) {
     struct index_writer w;
-    size_t n = keys_by_id(c, ITEM_EVENT, DISPOSITION_DUPLICATE);
+    size_t n = keys_of_duplicates(c);
     const struct sort_key *keys = hot_sort(c->b->keys, c->b->spare, n);
     int rc = index_writer_open(&w, c->txn, c->h->db[DB_SEEN]);
     for (size_t i = 0; i < n && rc == MDB_SUCCESS; i++) {

@@ -92,7 +92,10 @@ struct hot_chunk fixture_chunk(struct fixture *f, struct event *events, size_t c
     struct hot_chunk c = {.events = events, .event_count = count};
     c.partitions = arena_alloc(&f->arena, (count + 1) * sizeof *c.partitions);
     c.intervals = arena_alloc(&f->arena, (count + 1) * sizeof *c.intervals);
+    c.kinds = arena_alloc(&f->arena, (count + 1) * sizeof *c.kinds);
+    c.kind_capacity = count + 1;
     for (size_t i = 0; i < count; i++) {
+        assert_true(hot_chunk_count(&c, &events[i]));
         hot_content_hash(&events[i], events[i].content_hash);
         struct hot_chunk_partition *p = partition_of(&c, &events[i], f->epoch);
         c.intervals[c.interval_count++] = (struct interval){events[i].topic, events[i].partition, p->offset_after, events[i].offset + 1,

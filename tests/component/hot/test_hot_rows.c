@@ -215,6 +215,31 @@ static void test_chunk__ends_where_an_epoch_or_an_offset_jumps(void **state) {
     hot_chunk_fini(&chunk);
 }
 
+/* Kinds and revisions are counted while a chunk is filled; a second chunk does not remember the first one's. */
+static void test_chunk__knows_the_kinds_of_its_events(void **state) {
+    (void)state;
+    struct hot_chunk chunk = {0};
+    struct event evs[5];
+    for (int i = 0; i < 5; i++) {
+        evs[i] = (struct event){.topic = bf_slice_str(i == 2 ? "b" : "a"), .schema_id = i < 3 ? 1 : 7, .revision = 1, .event_time_us = 100 - 10 * i};
+        assert_true(hot_chunk_count(&chunk, &evs[i]));
+    }
+    evs[0].revision = 2;
+    evs[0].event_time_us = 500;
+    assert_true(hot_chunk_count(&chunk, &evs[0]));
+    assert_int_equal(chunk.kind_count, 3);
+    assert_int_equal(chunk.kinds[0].first_time_us, 90);
+    assert_int_equal(chunk.kinds[0].last_time_us, 500);
+    assert_int_equal(chunk.kinds[1].topic.len, 1);
+    assert_memory_equal(chunk.kinds[1].topic.data, "b", 1);
+    assert_int_equal(chunk.kinds[2].schema_id, 7);
+    assert_int_equal(chunk.kinds[2].first_time_us, 60);
+    assert_int_equal(chunk.kinds[2].last_time_us, 70);
+    assert_int_equal(chunk.revised, 1);
+    hot_chunk_fini(&chunk);
+}
+
+
 /* ---- from the archive ---- */
 
 static void test_learn__is_idempotent_and_makes_ids_known(void **state) {
@@ -464,6 +489,7 @@ int main(void) {
         TEST(test_offsets__descending_is_refused_and_changes_nothing),
         TEST(test_partition__is_stated_before_its_records),
         TEST(test_chunk__ends_where_an_epoch_or_an_offset_jumps),
+        TEST(test_chunk__knows_the_kinds_of_its_events),
         TEST(test_learn__is_idempotent_and_makes_ids_known),
         TEST(test_learn__an_interval_replaces_what_it_overlaps),
         TEST(test_forget__a_partition_goes_back_to_what_is_archived),

@@ -200,6 +200,7 @@ static void test_chunk__ends_where_an_epoch_or_an_offset_jumps(void **state) {
     assert_ok(hot_chunk_read(f->h, 0, 1000, 1000000, &chunk, &err));
     assert_int_equal(chunk.through_us, first);
     assert_int_equal(chunk.event_count, 2);
+    assert_int_equal(chunk.kind_count, 1);
     assert_int_equal(chunk.partitions[0].offset_before, -1);
     assert_int_equal(chunk.partitions[0].offset_after, 2);
     assert_int_equal(chunk.interval_count, 1);
@@ -210,12 +211,12 @@ static void test_chunk__ends_where_an_epoch_or_an_offset_jumps(void **state) {
     assert_int_equal(chunk.partitions[0].offset_before, 2);
     assert_ok(hot_chunk_read(f->h, second, 1000, 1000000, &chunk, &err));
     assert_int_equal(chunk.event_count, 0);
+    assert_int_equal(chunk.kind_count, 0);
     assert_int_equal(chunk.partitions[0].offset_before, 50);
     assert_code(BF_NOT_FOUND, hot_chunk_read(f->h, chunk.through_us, 1000, 1000000, &chunk, &err));
     hot_chunk_fini(&chunk);
 }
 
-/* Kinds and revisions are counted while a chunk is filled; a second chunk does not remember the first one's. */
 static void test_chunk__knows_the_kinds_of_its_events(void **state) {
     (void)state;
     struct hot_chunk chunk = {0};
@@ -238,7 +239,6 @@ static void test_chunk__knows_the_kinds_of_its_events(void **state) {
     assert_int_equal(chunk.revised, 1);
     hot_chunk_fini(&chunk);
 }
-
 
 /* ---- from the archive ---- */
 

@@ -11,13 +11,14 @@
 
 struct bare_settings {
     char *endpoints_file;
-    int64_t port, bytes;
+    int64_t port, bytes, loops;
 };
 
 #define F(name) offsetof(struct bare_settings, name)
 static const struct bf_setting table[] = {
     {"port", BF_SETTING_INT, F(port), "0", 0, 65535, false, false, NULL, "0: any free one"},
     {"bytes", BF_SETTING_BYTES, F(bytes), "1000", 0, 1 << 24, false, false, "bytes", "Size of the answer"},
+    {"loops", BF_SETTING_INT, F(loops), "2", 0, 64, false, false, NULL, "Event loops; 0: a thread per connection"},
     {"endpoints-file", BF_SETTING_STRING, F(endpoints_file), NULL, 0, 0, true, false, NULL, "Write {\"http\":…} here"},
     {NULL, 0, 0, NULL, 0, 0, false, false, NULL, NULL},
 };
@@ -34,8 +35,9 @@ static void answer(struct bf_http_request *req, void *ctx) {
 }
 
 static int run(struct bare *b) {
+    static bf_http_handler *const quick[] = {answer, NULL};
     static const struct bf_http_route routes[] = {{"GET", "/", answer, NULL, 0}, {NULL, NULL, NULL, NULL, 0}};
-    const struct bf_http_settings settings = {.host = "127.0.0.1", .port = (int)b->s.port};
+    const struct bf_http_settings settings = {.host = "127.0.0.1", .port = (int)b->s.port, .loops = (int)b->s.loops, .quick = quick};
     struct bf_http *http = NULL;
     struct bf_err err;
     b->body = malloc((size_t)b->s.bytes + 1);

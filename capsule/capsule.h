@@ -22,7 +22,7 @@ struct capsule_settings {
     char *tokens_file, *tls_cert, *tls_key;
     int64_t http_port, hot_bytes_max, hot_age_ms, batch_events_max, node_run_min, batch_bytes_max, archive_events_max, archive_connections, start_timeout_ms;
     int64_t http_address_connections_max, http_head_timeout_ms, http_idle_timeout_ms;
-    int64_t http_connections_max, archive_pool_max, archive_retry_max_ms, schema_retry_ms, value_bytes_max, depth_max;
+    int64_t http_connections_max, http_loops, archive_pool_max, archive_retry_max_ms, schema_retry_ms, value_bytes_max, depth_max;
     int64_t reads_bytes_max;
     bool http_port_or_free, sync_commits, record_reads, adopt_archive;
 };

@@ -29,6 +29,8 @@ static const struct bf_setting table[] = {
      "More are refused"},
     {"http-address-connections-max", BF_SETTING_INT, F(http_address_connections_max), "0", 0, 100000, false, false, "connections",
      "From one address; 0: as many as in total"},
+    {"http-loops", BF_SETTING_INT, F(http_loops), "2", 1, 64, false, false, "threads",
+     "Event loops that answer what is in the hot store; what waits for the archive, and streams, have a thread of their own while they last"},
     {"http-head-timeout", BF_SETTING_MS, F(http_head_timeout_ms), "10s", 100, 3600000, false, false, "ms",
      "A request's head must be whole by then, however slowly its bytes come"},
     {"http-idle-timeout", BF_SETTING_MS, F(http_idle_timeout_ms), "60s", 100, 86400000, false, false, "ms",

@@ -55,25 +55,30 @@ const struct bf_http_route *api_routes(void) {
     return routes;
 }
 
-/* A connection's requests mostly are of one kind: each thread remembers the last series it counted on. */
+/* Of one thing, mostly from the hot store. */
+static bf_http_handler *const quick[] = {api_get_event, api_get_event_raw, api_get_history, api_get_node, api_get_state, api_get_livez, NULL};
+
+/* Requests mostly are of a few kinds: each thread remembers the series it counted them on. */
+#define SERIES_REMEMBERED 8
 static void observe(void *ctx, const char *method, const char *route, int status, double seconds) {
-    static _Thread_local struct {
+    static _Thread_local struct remembered {
         const struct bf_metrics *metrics;
         const char *route;
         int status;
         struct bf_series *series;
-    } last;
+    } remembered[SERIES_REMEMBERED];
+    struct remembered *last = &remembered[((uintptr_t)route / 16 + (unsigned)status) % SERIES_REMEMBERED];
     const struct api *api = ctx;
     (void)method;
-    if (last.metrics != api->capsule->metrics || last.route != route || last.status != status) {
+    if (last->metrics != api->capsule->metrics || last->route != route || last->status != status) {
         char code[12];
         snprintf(code, sizeof(code), "%d", status);
-        last.series = bf_metrics_series(api->capsule->metrics, M_HTTP, route, code, NULL);
-        last.metrics = api->capsule->metrics;
-        last.route = route;
-        last.status = status;
+        last->series = bf_metrics_series(api->capsule->metrics, M_HTTP, route, code, NULL);
+        last->metrics = api->capsule->metrics;
+        last->route = route;
+        last->status = status;
     }
-    bf_series_observe(last.series, seconds, 1);
+    bf_series_observe(last->series, seconds, 1);
 }
 
 enum bf_code api_start(struct capsule *c, struct api **out, struct bf_err *err) {
@@ -89,6 +94,8 @@ enum bf_code api_start(struct capsule *c, struct api **out, struct bf_err *err) 
         .connections_max = (int)c->settings->http_connections_max,
         .connections_per_address_max = (int)(c->settings->http_address_connections_max != 0 ? c->settings->http_address_connections_max
                                                                                             : c->settings->http_connections_max),
+        .loops = (int)c->settings->http_loops,
+        .quick = quick,
         .head_timeout_ms = c->settings->http_head_timeout_ms,
         .idle_timeout_ms = c->settings->http_idle_timeout_ms,
         .tls_cert = c->settings->tls_cert,

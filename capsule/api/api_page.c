@@ -4,8 +4,10 @@
  * known_by the order never changes. One row more than asked for is looked at, so that `next` is null exactly at the end.
  */
 #include "api_internal.h"
+#include "bf_loop.h"
 
 #define ROWS_AT_A_TIME 512
+#define ROWS_QUICK 200 /* more of them are not rendered on an event loop */
 #define PAGE_BYTES_SOFT ((size_t)16 << 20) /* a page of huge events ends early, with a `next` */
 
 struct page_job {
@@ -109,6 +111,9 @@ static void answer_page(struct api_call *call, struct event_query *q, enum api_c
     uint64_t filter = api_seal(call, api_filter_hash(kind, q));
     if (!api_param_int(call, "limit", 1, API_LIMIT_MAX, &limit) || !api_place_read(call, kind, filter, &place) ||
         !api_known_by(call, &place, &known)) {
+        return;
+    }
+    if (limit > ROWS_QUICK && bf_loop_refuses()) {
         return;
     }
     q->known_by_us = known.known_by_us;

@@ -2,6 +2,7 @@
 #include "api_internal.h"
 
 #include "bf_log.h"
+#include "bf_loop.h"
 #include "bf_sha256.h"
 #include "bf_time.h"
 #include "bf_token.h"
@@ -60,7 +61,7 @@ static bool refuse(struct api_call *call) {
 
 bool api_read_record(struct api_call *call, int status, struct bf_slice body) {
     char digest[ARCHIVE_DIGEST_TEXT + 1];
-    if (!wanted(call) || status >= 400) {
+    if (!wanted(call) || status >= 400 || bf_loop_refused()) { /* refused: it is not this answer that is sent */
         return true;
     }
     struct archive_read read = {.finished = true, .status = status, .rows = call->rows, .bytes = (int64_t)body.len};

@@ -2,7 +2,10 @@
 #ifndef HOT_FETCH_H
 #define HOT_FETCH_H
 
+#include "bf_loop.h"
 #include "hot_internal.h"
+
+#define LOOKS_QUICK 4096 /* places that an event loop may look at for one answer; with more of them it is another thread's work */
 
 struct fetch {
     struct hot *h;
@@ -10,13 +13,18 @@ struct fetch {
     MDB_cursor *log; /* where it was read last; NULL: not yet */
     const struct event_query *q;
     const struct event_pos *after;
-    size_t limit, taken;
+    size_t limit, taken, looked;
     struct event_page *page;
     struct topic_filter topics;
     struct node_runs runs;
     int64_t recorded_from_us, recorded_through_us; /* inclusive: what query and hot_from leave */
     bool more; /* something fits beyond the limit */
 };
+
+/* Before the next place is looked at. */
+static inline enum bf_code fetch_look(struct fetch *f, struct bf_err *err) {
+    return ++f->looked > LOOKS_QUICK && bf_loop_refuses() ? bf_fail(err, BF_AGAIN, 0, "a long search") : BF_OK;
+}
 
 /* A view of the event recorded then, into the store: good as long as the transaction. */
 BF_MUST_CHECK enum bf_code fetch_view(struct fetch *f, int64_t recorded_at_us, struct event *ev, struct bf_err *err);

@@ -1,7 +1,7 @@
 /* State: for each topic of the node the newest event time that counts, then back over what was not known by then or what a newer revision had
  * replaced by then. The node's row says where its last event lies; that is the state as of now, mostly. The world is that for one node after the
  * other, in one transaction and with one set of cursors. */
-#include "hot_internal.h"
+#include "hot_fetch.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -22,7 +22,7 @@ struct state {
     const struct event_query *q;
     struct topic_filter filter;
     struct state_topic *topics; /* of the node at hand; as many as there are topics */
-    size_t topic_count;
+    size_t topic_count, looked;
     int64_t as_of_us, hot_from_us;
 };
 
@@ -157,6 +157,8 @@ static enum bf_code search_back(struct state *s, uint32_t node_no, const struct 
             if (code == BF_OK)
                 rc = judge(s, t->no, ev, found);
         }
+        if (++s->looked > LOOKS_QUICK && !*found && bf_loop_refuses())
+            code = bf_fail(err, BF_AGAIN, 0, "a long search");
         if (code == BF_OK && rc == MDB_SUCCESS && !*found)
             rc = source_next(src);
     }

@@ -3,6 +3,8 @@
  * would wait until their time is over. */
 #include "store_pool.h"
 
+#include "bf_loop.h"
+
 #include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -114,6 +116,9 @@ static struct archive *wait_turn(struct store_pool *p) {
 
 enum bf_code store_pool_take(struct store_pool *p, struct archive **out, struct bf_err *err) {
     enum bf_code code = BF_OK;
+    if (bf_loop_refuses()) {
+        return bf_fail(err, BF_AGAIN, 0, "an event loop does not wait for the archive");
+    }
     pthread_mutex_lock(&p->lock);
     if (p->idle_count > 0) {
         *out = p->idle[--p->idle_count];

@@ -11,7 +11,7 @@ BF_MUST_CHECK enum bf_code store_pool_new(const struct archive_settings *setting
 /* All connections must have been given back. */
 void store_pool_free(struct store_pool *p);
 
-/* A connection for this thread; waits for a free one, in the order of asking, then BF_AGAIN. Always give it back, also after errors. */
+/* A connection for this thread; waits for a free one, in the order of asking, then BF_AGAIN (at once on an event loop, bf_loop.h). Always give it back, also after errors. */
 BF_MUST_CHECK enum bf_code store_pool_take(struct store_pool *p, struct archive **out, struct bf_err *err);
 void store_pool_give(struct store_pool *p, struct archive *a);
 size_t store_pool_waiting(struct store_pool *p); /* how many threads wait */

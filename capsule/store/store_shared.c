@@ -2,6 +2,7 @@
  * then it answers from there alone, as far as all of them have archived, so that each instance gives the same bytes (docs/adr/0009). */
 #include "store_tiers.h"
 
+#include "bf_loop.h"
 #include "bf_time.h"
 
 #define SHARED_LOOK_MS 20
@@ -59,7 +60,7 @@ bool store_wait_newer(struct store *s, int64_t after_us, int64_t ms) {
         return hot_wait_newer(s->hot, after_us, (int)ms);
     }
     for (int64_t end_us = bf_time_monotonic_us() + ms * 1000; store_recorded_through(s) <= after_us;) { /* the archiver looks a few times a second */
-        if (bf_time_monotonic_us() >= end_us || !bf_sleep_ms(SHARED_LOOK_MS)) {
+        if (bf_loop_refuses() || bf_time_monotonic_us() >= end_us || !bf_sleep_ms(SHARED_LOOK_MS)) {
             return false;
         }
     }

@@ -1,8 +1,11 @@
-/* libmicrohttpd, one thread per connection. The life of a request: on_uri (the request line is read) → first call of on_request (the head is
+/* libmicrohttpd. The life of a request: on_uri (the request line is read) → first call of on_request (the head is
  * read: checked, routed, but not answered, because an answer now would close the connection) → calls with pieces of the body → last
- * call: the handler answers → on_completed. */
+ * call: the handler answers → on_completed. With event loops the last call of a request that may wait suspends the connection; a worker handles it,
+ * and resumes; then on_request is called once more and queues the worker's answer. Libmicrohttpd is only called by the loop, but for
+ * MHD_resume_connection(). */
 #include "bf_http_internal.h"
 
+#include "bf_loop.h"
 #include "bf_time.h"
 
 #include <errno.h>
@@ -10,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <unistd.h>
 
 #define POOL_BYTES ((size_t)56 * 1024) /* per connection: head, and pieces of streams on their way out; cleared for each request, so not too large */
@@ -106,6 +110,79 @@ static enum MHD_Result on_body(struct bf_http_request *req, const char *data, si
     return MHD_YES;
 }
 
+/* libmicrohttpd wakes only threads of its own. */
+void bf_conn_resume(struct bf_conn *conn) {
+    MHD_resume_connection(conn->req.mhd);
+    (void)eventfd_write(conn->wake_fd, 1);
+}
+
+static void handle(struct bf_http_request *req) {
+    req->route->handler(req, req->server->ctx);
+    if (!req->replied) {
+        bf_http_error(req, 500, "the request was not answered", NULL);
+    }
+}
+
+static void forget_answer(struct bf_http_request *req) {
+    bf_buf_clear(&req->headers);
+    req->etag[0] = '\0';
+    req->replied = false;
+    req->queued = MHD_NO;
+    req->status = 0;
+}
+
+static bool is_quick(const struct bf_http_request *req) {
+    bf_http_handler *const *quick = req->server->settings.quick;
+    while (quick != NULL && *quick != NULL && *quick != req->route->handler) {
+        quick++;
+    }
+    return quick != NULL && *quick != NULL;
+}
+
+/* False: it has to wait, and nothing was answered. */
+static bool handle_on_loop(struct bf_http_request *req) {
+    bf_loop_enter();
+    handle(req);
+    if (!bf_loop_leave()) {
+        return true;
+    }
+    forget_answer(req);
+    return false;
+}
+
+static enum MHD_Result suspend(struct bf_http_request *req) {
+    struct bf_conn *conn = bf_conn_of(req);
+    req->on_worker = true;
+    MHD_suspend_connection(req->mhd);
+    if (!bf_workers_take(req->server->workers, conn)) {
+        bf_http_error(req, 503, "no thread for this request", NULL);
+        bf_conn_resume(conn);
+    }
+    return MHD_YES;
+}
+
+void bf_http_handle(struct bf_conn *conn) {
+    struct bf_http_request *req = &conn->req;
+    handle(req);
+    struct bf_pump *pump = conn->pump;
+    bf_conn_resume(conn); /* from here on the request is the loop's */
+    if (pump != NULL) {
+        bf_pump_run(pump);
+    }
+}
+
+/* What a worker has answered. */
+static enum MHD_Result queue_answer(struct bf_http_request *req) {
+    struct MHD_Response *response = req->response;
+    req->response = NULL;
+    if (response == NULL) {
+        return MHD_NO;
+    }
+    enum MHD_Result queued = MHD_queue_response(req->mhd, (unsigned)req->status, response);
+    MHD_destroy_response(response);
+    return queued;
+}
+
 static enum MHD_Result on_complete_request(struct bf_http_request *req) {
     bf_conn_phase(bf_conn_of(req), CONN_PHASE_WORK, 0);
     if (req->error_status == 0 && req->body.failed) {
@@ -115,11 +192,11 @@ static enum MHD_Result on_complete_request(struct bf_http_request *req) {
     if (req->error_status != 0) {
         return answer_error(req);
     }
-    req->route->handler(req, req->server->ctx);
-    if (!req->replied) {
-        bf_http_error(req, 500, "the request was not answered", NULL);
+    if (req->server->workers == NULL) {
+        handle(req);
+        return req->queued;
     }
-    return req->queued;
+    return is_quick(req) && handle_on_loop(req) ? (enum MHD_Result)req->queued : suspend(req);
 }
 
 static enum MHD_Result on_request(void *cls, struct MHD_Connection *mhd, const char *url, const char *method, const char *version,
@@ -136,6 +213,9 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *mhd, const c
     }
     if (*len > 0) {
         return on_body(req, data, len);
+    }
+    if (req->on_worker) {
+        return queue_answer(req);
     }
     return on_complete_request(req);
 }
@@ -158,7 +238,8 @@ static void *on_uri(void *cls, const char *uri, struct MHD_Connection *mhd) {
     req->parts.segment_count = req->parts.query_count = 0;
     bf_buf_clear(&req->headers);
     req->etag[0] = '\0';
-    req->head_seen = req->must_close = req->replied = false;
+    req->head_seen = req->must_close = req->replied = req->on_worker = false;
+    conn->pump = NULL;
     req->queued = MHD_NO;
     req->status = req->error_status = 0;
     req->body_bytes = 0;
@@ -171,6 +252,10 @@ static void on_completed(void *cls, struct MHD_Connection *mhd, void **req_cls, 
     struct bf_http *h = cls;
     struct bf_http_request *req = *req_cls;
     *req_cls = NULL;
+    if (req != NULL && req->response != NULL) { /* the client has left before its answer was queued */
+        MHD_destroy_response(req->response);
+        req->response = NULL;
+    }
     if (req == NULL || !req->head_seen) {
         return;
     }
@@ -188,7 +273,8 @@ static void on_connection(void *cls, struct MHD_Connection *mhd, void **socket_c
         const union MHD_ConnectionInfo *info = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD);
         *socket_context = info != NULL ? bf_conn_new(h, info->connect_fd) : NULL;
     } else {
-        bf_conn_free(h, *socket_context);
+        bf_loops_closed();
+        bf_conn_closed(h, *socket_context);
         *socket_context = NULL;
     }
 }
@@ -255,29 +341,37 @@ const char *bf_http_peer(const struct bf_http_request *req) {
 
 /* ---- the server ---- */
 
-static enum bf_code start_daemon(struct bf_http *h, struct bf_err *err) {
+static enum MHD_Result on_accept(void *cls, const struct sockaddr *addr, socklen_t len) {
+    return bf_conn_room(cls, addr, len) ? MHD_YES : MHD_NO;
+}
+
+struct MHD_Daemon *bf_http_daemon(struct bf_http *h, unsigned flags, int listen_fd) {
     const struct bf_http_settings *s = &h->settings;
-    unsigned flags = MHD_USE_THREAD_PER_CONNECTION | MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_ITC | MHD_USE_POLL;
     const struct MHD_OptionItem tls[] = {
         {MHD_OPTION_HTTPS_MEM_CERT, 0, h->tls_cert}, {MHD_OPTION_HTTPS_MEM_KEY, 0, h->tls_key},
         {MHD_OPTION_HTTPS_PRIORITIES, 0, (void *)(uintptr_t)"NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2"}, {MHD_OPTION_END, 0, NULL}};
+    const struct MHD_OptionItem listens[] = {{MHD_OPTION_LISTEN_SOCKET, listen_fd, NULL}, {MHD_OPTION_END, 0, NULL}};
     const struct MHD_OptionItem plain[] = {{MHD_OPTION_END, 0, NULL}};
     flags |= h->tls_cert != NULL ? MHD_USE_TLS : 0;
-    h->daemon = MHD_start_daemon(
-        flags, 0, NULL, NULL, on_request, h, MHD_OPTION_LISTEN_SOCKET, h->listen_fd, MHD_OPTION_URI_LOG_CALLBACK, on_uri, h,
+    /* on_accept() limits; libmicrohttpd's own limit, which stops it from listening, is never reached */
+    return MHD_start_daemon(
+        flags, 0, on_accept, h, on_request, h, MHD_OPTION_ARRAY, listen_fd >= 0 ? listens : plain, MHD_OPTION_URI_LOG_CALLBACK, on_uri, h,
         MHD_OPTION_NOTIFY_COMPLETED, on_completed, h, MHD_OPTION_NOTIFY_CONNECTION, on_connection, h,
         MHD_OPTION_UNESCAPE_CALLBACK, leave_escaped, h, MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_CONNECTION_LIMIT,
-        (unsigned)s->connections_max, MHD_OPTION_PER_IP_CONNECTION_LIMIT, (unsigned)s->connections_per_address_max,
-        MHD_OPTION_CONNECTION_TIMEOUT, 0U, MHD_OPTION_CONNECTION_MEMORY_LIMIT, POOL_BYTES, MHD_OPTION_THREAD_STACK_SIZE,
-        STACK_BYTES, MHD_OPTION_ARRAY, h->tls_cert != NULL ? tls : plain, MHD_OPTION_END);
-    if (h->daemon == NULL && h->tls_cert != NULL) {
-        return bf_fail(err, BF_INVALID, 0, "%s and %s are no certificate and its key", s->tls_cert, s->tls_key);
+        (unsigned)(s->connections_max + s->loops + 1), MHD_OPTION_CONNECTION_TIMEOUT, 0U, MHD_OPTION_CONNECTION_MEMORY_LIMIT, POOL_BYTES,
+        MHD_OPTION_THREAD_STACK_SIZE, STACK_BYTES, MHD_OPTION_ARRAY, h->tls_cert != NULL ? tls : plain, MHD_OPTION_END);
+}
+
+static enum bf_code start_thread_per_connection(struct bf_http *h, struct bf_err *err) {
+    h->daemon = bf_http_daemon(h, MHD_USE_THREAD_PER_CONNECTION | MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_ITC | MHD_USE_POLL, h->listen_fd);
+    return h->daemon != NULL ? BF_OK : bf_http_not_started(h, err);
+}
+
+enum bf_code bf_http_not_started(const struct bf_http *h, struct bf_err *err) {
+    if (h->tls_cert != NULL) {
+        return bf_fail(err, BF_INVALID, 0, "%s and %s are no certificate and its key", h->settings.tls_cert, h->settings.tls_key);
     }
-    if (h->daemon == NULL) {
-        return bf_fail(err, BF_BROKEN, errno, "libmicrohttpd does not start: %s", strerror(errno));
-    }
-    h->listen_fd = -1; /* libmicrohttpd's now */
-    return BF_OK;
+    return bf_fail(err, BF_BROKEN, errno, "libmicrohttpd does not start: %s", strerror(errno));
 }
 
 static void set_defaults(struct bf_http_settings *s) {
@@ -314,7 +408,13 @@ enum bf_code bf_http_start(const struct bf_http_settings *settings, const struct
     enum bf_code code = h->host == NULL ? bf_fail(err, BF_NOMEM, 0, "out of memory for the HTTP server")
                                         : bf_http_listen(h->host, settings->port, settings->port_or_free, &h->listen_fd,
                                                          &h->port, err);
-    if (code != BF_OK || (code = bf_http_tls_load(h, err)) != BF_OK || (code = start_daemon(h, err)) != BF_OK) {
+    if (code == BF_OK) {
+        code = bf_http_tls_load(h, err);
+    }
+    if (code == BF_OK) {
+        code = h->settings.loops > 0 ? bf_loops_start(h, err) : start_thread_per_connection(h, err);
+    }
+    if (code != BF_OK) {
         destroy(h);
         return code;
     }
@@ -342,9 +442,17 @@ void bf_http_stop(struct bf_http *h) {
         return;
     }
     atomic_store(&h->stopping, true);
-    h->listen_fd = MHD_quiesce_daemon(h->daemon); /* ours again: closed by destroy() */
+    if (h->daemon != NULL) {
+        (void)MHD_quiesce_daemon(h->daemon); /* the socket stays ours: closed by destroy() */
+    } else {
+        bf_loops_quiesce(h->loops);
+    }
     bf_conn_drain(h);
-    MHD_stop_daemon(h->daemon);
+    if (h->daemon != NULL) {
+        MHD_stop_daemon(h->daemon);
+    } else {
+        bf_loops_stop(h->loops);
+    }
     if (h->watchdog_runs) {
         atomic_store(&h->watchdog_over, true);
         pthread_join(h->watchdog, NULL);

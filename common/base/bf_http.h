@@ -1,10 +1,11 @@
 /* An HTTP/1.1 server (RFC 9110, RFC 9112) on libmicrohttpd: routes, strict requests, bounded everything.
  *
- * One thread per connection, so a handler may block (a database, a full queue) and a stream's reader may wait; connections are
- * limited in total and per address, the request head has a deadline, bodies have a limit per route. What smuggles requests (two
+ * A handler may block (a database, a full queue) and a stream's reader may wait: each connection has a thread of its own, or, where `loops` are asked for,
+ * a request that waits has one while it does (a client that closes its sending side meanwhile may get no answer). Connections are limited in
+ * total and per address, the request head has a deadline, bodies have a limit per route. What smuggles requests (two
  * Content-Length, Content-Length with Transfer-Encoding, bare LF, two Host) is refused with 400 and the connection closed.
  * Path segments and query values are percent-decoded once, each by itself; %00 and invalid UTF-8 are refused.
- * Handlers run on the connection's thread; the request lives until the handler returns, a stream until its close().
+ * A request's handler and its stream run on one thread; the request lives until the handler returns, a stream until its close().
  * Plain or TLS 1.2 and later. Nothing here is a proxy.
  */
 #ifndef BF_HTTP_H
@@ -36,6 +37,10 @@ struct bf_http_settings {
     int port;         /* 0: any free one, see bf_http_port() */
     bool port_or_free; /* when the port is taken, use a free one */
     int connections_max, connections_per_address_max; /* 0: 1024, 1024 */
+    int loops; /* event loops for all connections; 0: a thread for each connection */
+    /* The handlers, NULL-ended, that a loop calls itself: they do not wait as a rule, do not stream, and what in them may wait asks bf_loop_refuses()
+     * (bf_loop.h); when something was refused they are called a second time, on a thread that may wait. NULL: none. */
+    bf_http_handler *const *quick;
     int64_t head_timeout_ms, idle_timeout_ms;         /* 0: 10 s, 60 s */
     const char *tls_cert, *tls_key;                   /* files in PEM, the certificate first of its chain; NULL: plain HTTP */
     /* Called after each answered request, from its thread; route is the pattern or "other". May be NULL. */

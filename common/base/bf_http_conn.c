@@ -1,6 +1,6 @@
 /* Connections and their deadlines. libmicrohttpd's own timeout restarts with every byte and also counts the time a handler takes, so it is
  * off and a watchdog looks at each connection four times a second: one that has used up its phase's time is shut down, which wakes
- * its thread. The descriptor cannot be another's by then: a connection leaves the list before it is closed. */
+ * whoever waits for it. The descriptor cannot be another's by then: a connection leaves the list before it is closed. */
 #include "bf_http_internal.h"
 
 #include "bf_time.h"
@@ -9,6 +9,7 @@
 #include <linux/tcp.h>
 #include <netdb.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,13 +23,33 @@
 #define DRAIN_SEND_MS 3000            /* how long a client may take for the rest of its answer when we stop */
 #define US_PER_BYTE 61                /* 16 KiB a second is the least that a body may crawl */
 
+static void name_address(const struct sockaddr *addr, socklen_t len, char name[PEER_BYTES]) {
+    if (len == 0 || getnameinfo(addr, len, name, PEER_BYTES, NULL, 0, NI_NUMERICHOST) != 0) {
+        snprintf(name, PEER_BYTES, "unknown");
+    }
+}
+
 static void name_peer(struct bf_conn *conn) {
     struct sockaddr_storage addr;
     socklen_t len = sizeof addr;
-    if (getpeername(conn->fd, (struct sockaddr *)&addr, &len) != 0 ||
-        getnameinfo((struct sockaddr *)&addr, len, conn->peer, sizeof conn->peer, NULL, 0, NI_NUMERICHOST) != 0) {
-        snprintf(conn->peer, sizeof conn->peer, "unknown");
+    bool known = getpeername(conn->fd, (struct sockaddr *)&addr, &len) == 0;
+    name_address((struct sockaddr *)&addr, known ? len : 0, conn->peer);
+}
+
+bool bf_conn_room(struct bf_http *h, const struct sockaddr *addr, socklen_t len) {
+    char name[PEER_BYTES];
+    int alike = 0;
+    bool counted = h->settings.connections_per_address_max < h->settings.connections_max;
+    if (counted) {
+        name_address(addr, len, name);
     }
+    pthread_mutex_lock(&h->lock);
+    for (const struct bf_conn *conn = counted ? h->conns : NULL; conn != NULL; conn = conn->next) {
+        alike += strcmp(conn->peer, name) == 0;
+    }
+    bool room = h->conn_count < h->settings.connections_max && (!counted || alike < h->settings.connections_per_address_max);
+    pthread_mutex_unlock(&h->lock);
+    return room;
 }
 
 struct bf_conn *bf_conn_new(struct bf_http *h, int fd) {
@@ -40,6 +61,8 @@ struct bf_conn *bf_conn_new(struct bf_http *h, int fd) {
         return NULL;
     }
     conn->fd = fd;
+    conn->wake_fd = bf_loops_own_wake_fd();
+    atomic_init(&conn->refs, 1);
     conn->req.server = h;
     conn->req.target = text;
     conn->req.space = text + BF_TARGET_BYTES_MAX + 4;
@@ -55,11 +78,26 @@ struct bf_conn *bf_conn_new(struct bf_http *h, int fd) {
         conn->next->prev = &conn->next;
     }
     h->conns = conn;
+    h->conn_count++;
     pthread_mutex_unlock(&h->lock);
     return conn;
 }
 
-void bf_conn_free(struct bf_http *h, struct bf_conn *conn) {
+void bf_conn_ref(struct bf_conn *conn) {
+    atomic_fetch_add(&conn->refs, 1);
+}
+
+void bf_conn_unref(struct bf_conn *conn) {
+    if (atomic_fetch_sub(&conn->refs, 1) > 1) {
+        return;
+    }
+    bf_buf_fini(&conn->req.body);
+    bf_buf_fini(&conn->req.headers);
+    free(conn->req.target);
+    free(conn);
+}
+
+void bf_conn_closed(struct bf_http *h, struct bf_conn *conn) {
     if (conn == NULL) {
         return;
     }
@@ -68,11 +106,14 @@ void bf_conn_free(struct bf_http *h, struct bf_conn *conn) {
     if (conn->next != NULL) {
         conn->next->prev = conn->prev;
     }
+    h->conn_count--;
     pthread_mutex_unlock(&h->lock);
-    bf_buf_fini(&conn->req.body);
-    bf_buf_fini(&conn->req.headers);
-    free(conn->req.target);
-    free(conn);
+    bf_conn_unref(conn);
+}
+
+bool bf_conn_gone(const struct bf_conn *conn) {
+    struct pollfd p = {.fd = conn->fd, .events = POLLRDHUP};
+    return poll(&p, 1, 0) > 0 && (p.revents & (POLLRDHUP | POLLHUP | POLLERR)) != 0;
 }
 
 struct bf_conn *bf_conn_of(struct bf_http_request *req) {

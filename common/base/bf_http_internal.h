@@ -8,11 +8,17 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <sys/socket.h>
 
 struct MHD_Connection;
 struct MHD_Daemon;
+struct MHD_Response;
+struct bf_loops;
+struct bf_pump;
+struct bf_workers;
 
 #define BF_ETAG_OPAQUE_MAX 64
+#define PEER_BYTES 64
 #define BF_ETAG_BYTES (BF_ETAG_OPAQUE_MAX + 16)
 
 /* Where a connection is; each phase has its own deadline (bf_http_conn.c). */
@@ -24,7 +30,7 @@ enum conn_phase {
     CONN_PHASE_SEND  /* an answer goes out; the client must take it by the deadline */
 };
 
-struct bf_http_request { /* owned by the connection's thread; its memory is used again by the connection's next request */
+struct bf_http_request { /* owned by the thread that handles it; its memory is used again by the connection's next request */
     struct bf_http *server;
     struct MHD_Connection *mhd;
     const struct bf_http_route *route; /* NULL: none matched */
@@ -39,6 +45,8 @@ struct bf_http_request { /* owned by the connection's thread; its memory is used
     struct bf_buf headers; /* for the answer: name NUL value NUL … */
     char etag[BF_ETAG_OPAQUE_MAX + 1]; /* for the answer; empty: none */
     bool head_seen, must_close, replied;
+    bool on_worker; /* a thread beside the event loops handles it: what is answered is queued by the loop */
+    struct MHD_Response *response; /* such an answer */
     int queued; /* what libmicrohttpd said about the answer */
     int status; /* 0: none yet */
     int error_status; /* an error found in the head, answered once the request is complete */
@@ -48,9 +56,13 @@ struct bf_http_request { /* owned by the connection's thread; its memory is used
 };
 
 struct bf_conn {
-    struct bf_http_request req; /* the connection's thread */
+    struct bf_http_request req;
     int fd;
-    char peer[64];
+    int wake_fd;                  /* its loop's; -1: there are none */
+    atomic_int refs;              /* libmicrohttpd's, and that of the thread which handles its request */
+    struct bf_conn *waiting_next; /* under the workers' lock */
+    struct bf_pump *pump;         /* of the stream that answers; the reading thread's */
+    char peer[PEER_BYTES];
     _Atomic int phase;
     _Atomic int64_t deadline_us; /* monotonic; INT64_MAX: none */
     _Atomic uint32_t turn;       /* counts changes of phase */
@@ -69,23 +81,57 @@ struct bf_http {
     const struct bf_http_route *routes;
     void *ctx;
     int listen_fd, port;
-    struct MHD_Daemon *daemon;
+    struct MHD_Daemon *daemon;  /* one thread per connection; NULL: there are loops */
+    struct bf_loops *loops;
+    struct bf_workers *workers; /* beside the loops */
     pthread_t watchdog;
     bool watchdog_runs;
     atomic_bool stopping, watchdog_over;
     pthread_mutex_t lock; /* the list of connections */
     struct bf_conn *conns;
+    int conn_count;
 };
 
 /* bf_http_conn.c */
 struct bf_conn *bf_conn_new(struct bf_http *h, int fd);
-void bf_conn_free(struct bf_http *h, struct bf_conn *conn);
+void bf_conn_closed(struct bf_http *h, struct bf_conn *conn);
+void bf_conn_resume(struct bf_conn *conn); /* after MHD_suspend_connection(); from any thread */
+void bf_conn_ref(struct bf_conn *conn);
+void bf_conn_unref(struct bf_conn *conn);
+/* Is there room for one more from there? */
+bool bf_conn_room(struct bf_http *h, const struct sockaddr *addr, socklen_t len);
+bool bf_conn_gone(const struct bf_conn *conn); /* has the client closed its side? */
 void bf_conn_phase(struct bf_conn *conn, enum conn_phase phase, int64_t bytes);
 struct bf_conn *bf_conn_of(struct bf_http_request *req);
 void *bf_conn_watchdog(void *server);
 void bf_conn_drain(struct bf_http *h);
 BF_MUST_CHECK enum bf_code bf_http_listen(const char *host, int port, bool port_or_free, int *fd, int *bound_port,
                                           struct bf_err *err);
+
+/* bf_http.c */
+void bf_http_handle(struct bf_conn *conn); /* on a worker, to the end of the request */
+/* NULL: see bf_http_not_started(). listen_fd is to be quiesced before the daemon is stopped, and stays the caller's; -1: it does not listen. */
+struct MHD_Daemon *bf_http_daemon(struct bf_http *h, unsigned flags, int listen_fd);
+enum bf_code bf_http_not_started(const struct bf_http *h, struct bf_err *err);
+
+/* bf_http_loops.c */
+BF_MUST_CHECK enum bf_code bf_loops_start(struct bf_http *h, struct bf_err *err);
+void bf_loops_quiesce(struct bf_loops *l); /* no new connections */
+int bf_loops_own_wake_fd(void); /* of the loop that calls; -1: it is none */
+void bf_loops_closed(void);     /* by the loop: a connection of its own is */
+void bf_loops_stop(struct bf_loops *l);    /* after that; the connections are closed, too */
+
+/* bf_http_workers.c */
+BF_MUST_CHECK enum bf_code bf_workers_new(struct bf_workers **out, struct bf_err *err);
+void bf_workers_free(struct bf_workers *w); /* waits for all of them; NULL is fine */
+/* Have the (suspended) connection's request handled by a thread that may wait. False: there is none. */
+BF_MUST_CHECK bool bf_workers_take(struct bf_workers *w, struct bf_conn *conn);
+
+/* bf_http_pump.c */
+/* NULL: no memory. The response takes one side of it, the caller has the other and must run it. */
+struct bf_pump *bf_pump_new(struct bf_conn *conn, struct bf_http_stream calls, struct MHD_Response **response);
+void bf_pump_run(struct bf_pump *p); /* until the source ends or nobody wants more; frees */
+bool bf_pump_gone(struct bf_pump *p);
 
 /* bf_http_head.c */
 #define BF_HEAD_BYTES_MAX ((size_t)32 * 1024)

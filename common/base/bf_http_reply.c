@@ -1,8 +1,8 @@
 /* Answers: whole ones, streams, trailers. Each ends in queue(). */
 #include "bf_http_internal.h"
+#include "bf_loop.h"
 
 #include <microhttpd.h>
-#include <poll.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,6 +14,10 @@ static void queue(struct bf_http_request *req, int status, const char *content_t
     req->replied = true;
     if (response == NULL) {
         req->queued = MHD_NO; /* memory is out: the connection is closed */
+        return;
+    }
+    if (bf_loop_refused()) { /* it is all done again on a thread that may wait */
+        MHD_destroy_response(response);
         return;
     }
     if (content_type != NULL) {
@@ -29,6 +33,10 @@ static void queue(struct bf_http_request *req, int status, const char *content_t
         (void)MHD_add_response_header(response, MHD_HTTP_HEADER_CONNECTION, "close");
     }
     req->status = status;
+    if (req->on_worker) {
+        req->response = response;
+        return;
+    }
     req->queued = (int)MHD_queue_response(req->mhd, (unsigned)status, response);
     MHD_destroy_response(response);
     bf_conn_phase(bf_conn_of(req), CONN_PHASE_SEND, bytes);
@@ -128,11 +136,31 @@ static void stream_close(void *cls) {
     free(s);
 }
 
-void bf_http_reply_stream(struct bf_http_request *req, int status, const char *content_type, struct bf_http_stream calls) {
+/* With a thread per connection: NULL is no memory. */
+static struct MHD_Response *read_by_itself(struct bf_http_request *req, struct bf_http_stream calls) {
     struct stream *s = malloc(sizeof *s);
-    struct MHD_Response *response = NULL;
-    if (strcmp(req->method, "HEAD") == 0) { /* libmicrohttpd would send the last chunk of a body that is not there */
+    if (s == NULL) {
+        return NULL;
+    }
+    *s = (struct stream){.calls = calls, .conn = bf_conn_of(req)};
+    s->response = MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, STREAM_BLOCK_BYTES, stream_read, s, stream_close);
+    if (s->response == NULL) {
         free(s);
+        return NULL;
+    }
+    return s->response;
+}
+
+static struct MHD_Response *pumped(struct bf_http_request *req, struct bf_http_stream calls) {
+    struct bf_conn *conn = bf_conn_of(req);
+    struct MHD_Response *response = NULL;
+    conn->pump = bf_pump_new(conn, calls, &response);
+    return response;
+}
+
+void bf_http_reply_stream(struct bf_http_request *req, int status, const char *content_type, struct bf_http_stream calls) {
+    bf_assert(req->on_worker || req->server->workers == NULL); /* a quick route does not stream */
+    if (strcmp(req->method, "HEAD") == 0) { /* libmicrohttpd would send the last chunk of a body that is not there */
         if (calls.close != NULL) {
             calls.close(calls.ctx);
         }
@@ -140,23 +168,15 @@ void bf_http_reply_stream(struct bf_http_request *req, int status, const char *c
         bf_http_reply(req, status, content_type, "", 0);
         return;
     }
-    if (s != NULL) {
-        bf_http_encode_stream(req, content_type, &calls);
-        *s = (struct stream){.calls = calls, .conn = bf_conn_of(req)};
-        response = MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, STREAM_BLOCK_BYTES, stream_read, s, stream_close);
-        s->response = response;
-    }
-    if (response == NULL) {
-        free(s);
-        if (calls.close != NULL) {
-            calls.close(calls.ctx);
-        }
+    bf_http_encode_stream(req, content_type, &calls);
+    struct MHD_Response *response = req->on_worker ? pumped(req, calls) : read_by_itself(req, calls);
+    if (response == NULL && calls.close != NULL) {
+        calls.close(calls.ctx);
     }
     queue(req, status, content_type, response, 0);
 }
 
 bool bf_http_gone(const struct bf_http_request *req) {
-    struct pollfd p = {.fd = ((const struct bf_conn *)(const void *)((const char *)req - offsetof(struct bf_conn, req)))->fd,
-                       .events = POLLRDHUP};
-    return poll(&p, 1, 0) > 0 && (p.revents & (POLLRDHUP | POLLHUP | POLLERR)) != 0;
+    const struct bf_conn *conn = (const void *)((const char *)req - offsetof(struct bf_conn, req));
+    return conn->pump != NULL ? bf_pump_gone(conn->pump) : bf_conn_gone(conn);
 }

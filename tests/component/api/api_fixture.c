@@ -62,6 +62,7 @@ void fx_open_guarded(struct fx *f, const char *conninfo, const char *tokens_file
     f->capsule.started_at_us = bf_time_now_us();
     atomic_store(&f->capsule.ingesting, true);
     f->settings.http_host = strdup("127.0.0.1");
+    f->settings.http_loops = 2;
     f->settings.tokens_file = (char *)(uintptr_t)tokens_file;
     f->capsule.settings = &f->settings;
     OK(hot_batch_new(f->capsule.hot, &f->batch, &f->err));

@@ -6,9 +6,12 @@
 #include "bf_http_client.h"
 #include "bf_time.h"
 
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 #include <unistd.h>
+
+static int loops; /* 0: a thread per connection; else from the command line */
 
 static struct bf_http *server;
 static int handled; /* by one connection at a time */
@@ -68,7 +71,7 @@ static void observe(void *ctx, const char *method, const char *route, int status
 
 static int start(void **state) {
     (void)state;
-    struct bf_http_settings settings = {.head_timeout_ms = 700, .idle_timeout_ms = 2000, .observe = observe};
+    struct bf_http_settings settings = {.head_timeout_ms = 700, .idle_timeout_ms = 2000, .observe = observe, .loops = loops};
     struct bf_err err;
     return bf_http_start(&settings, routes, NULL, &server, &err) == BF_OK ? 0 : -1;
 }
@@ -320,14 +323,14 @@ static void test_http__a_second_server_takes_a_free_port_or_says_again(void **st
     (void)state;
     struct bf_http *other = NULL;
     struct bf_err err;
-    struct bf_http_settings settings = {.port = bf_http_port(server)};
+    struct bf_http_settings settings = {.port = bf_http_port(server), .loops = loops};
     assert_int_equal(bf_http_start(&settings, routes, NULL, &other, &err), BF_AGAIN);
     assert_null(other);
     settings.port_or_free = true;
     assert_int_equal(bf_http_start(&settings, routes, NULL, &other, &err), BF_OK);
     assert_int_not_equal(bf_http_port(other), bf_http_port(server));
     bf_http_stop(other);
-    settings = (struct bf_http_settings){.host = "no.such.host.invalid"};
+    settings = (struct bf_http_settings){.host = "no.such.host.invalid", .loops = loops};
     assert_int_equal(bf_http_start(&settings, routes, NULL, &other, &err), BF_INVALID);
 }
 
@@ -335,7 +338,7 @@ static void test_http__stop_does_not_wait_for_idle_connections(void **state) {
     (void)state;
     struct bf_http *other = NULL;
     struct bf_err err;
-    struct bf_http_settings settings = {0};
+    struct bf_http_settings settings = {.loops = loops};
     assert_int_equal(bf_http_start(&settings, routes, NULL, &other, &err), BF_OK);
     int fds[20];
     char answer[1000];
@@ -388,7 +391,8 @@ static void test_client__calls_headers_bodies_and_errors(void **state) {
     bf_buf_fini(&answer);
 }
 
-int main(void) {
+int main(int argc, char **argv) {
+    loops = argc > 1 ? atoi(argv[1]) : 0;
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_http__answers_on_a_connection_that_stays),
         cmocka_unit_test(test_http__pipelined_requests_are_answered_in_order),

@@ -12,6 +12,8 @@
 #include <zlib.h>
 #include <zstd.h>
 
+static int loops; /* 0: a thread per connection; else from the command line */
+
 #define BODY_BYTES 300000
 
 static char body[BODY_BYTES];
@@ -88,7 +90,7 @@ static int setup(void **state) {
         body[i] = (char)('a' + (i / 7 + i * i / 1000) % 26);
     }
     bf_buf_init(&answer, 1 << 20);
-    assert_int_equal(bf_http_start(&(struct bf_http_settings){0}, routes, NULL, &server, &err), BF_OK);
+    assert_int_equal(bf_http_start(&(struct bf_http_settings){.loops = loops}, routes, NULL, &server, &err), BF_OK);
     return 0;
 }
 
@@ -262,7 +264,8 @@ static void test_etag__names_the_coding_and_answers_304(void **state) {
     assert_null(bf_http_client_answer_header(client, "ETag"));
 }
 
-int main(void) {
+int main(int argc, char **argv) {
+    loops = argc > 1 ? atoi(argv[1]) : 0;
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_coding__is_the_one_the_client_likes_best),
         cmocka_unit_test(test_answer__is_compressed_when_it_is_text_of_some_length),

@@ -12,6 +12,8 @@
 #include <time.h>
 #include <unistd.h>
 
+static int loops; /* 0: a thread per connection; else from the command line */
+
 #define PATIENCE_US INT64_C(20000000) /* for a server that has little of the machine to see that its clients went */
 
 struct source {
@@ -68,6 +70,7 @@ static struct bf_http *serve_with(struct bf_http_settings settings) {
     struct bf_err err;
     atomic_store(&opened, 0);
     atomic_store(&closed_count, 0);
+    settings.loops = loops;
     assert_int_equal(bf_http_start(&settings, routes, NULL, &h, &err), BF_OK);
     return h;
 }
@@ -252,7 +255,8 @@ static void test_client__that_does_not_take_its_answer_is_cut(void **state) {
     bf_http_stop(h);
 }
 
-int main(void) {
+int main(int argc, char **argv) {
+    loops = argc > 1 ? atoi(argv[1]) : 0;
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_stream__arrives_whole),
         cmocka_unit_test(test_stream__a_cut_one_is_seen_as_cut),

@@ -18,7 +18,7 @@ struct bare_settings {
 static const struct bf_setting table[] = {
     {"port", BF_SETTING_INT, F(port), "0", 0, 65535, false, false, NULL, "0: any free one"},
     {"bytes", BF_SETTING_BYTES, F(bytes), "1000", 0, 1 << 24, false, false, "bytes", "Size of the answer"},
-    {"loops", BF_SETTING_INT, F(loops), "2", 0, 64, false, false, NULL, "Event loops; 0: a thread per connection"},
+    {"loops", BF_SETTING_INT, F(loops), "4", 0, 64, false, false, NULL, "Event loops; 0: a thread per connection"},
     {"endpoints-file", BF_SETTING_STRING, F(endpoints_file), NULL, 0, 0, true, false, NULL, "Write {\"http\":…} here"},
     {NULL, 0, 0, NULL, 0, 0, false, false, NULL, NULL},
 };

@@ -62,6 +62,7 @@ static enum MHD_Result on_head(struct bf_http_request *req, const char *method, 
     struct bf_http_head check = {0};
     req->head_seen = true;
     req->began_us = bf_time_monotonic_us();
+    req->http_1_1 = strcmp(version, "HTTP/1.1") == 0;
     size_t method_len = strnlen(method, sizeof req->method - 1);
     memcpy(req->method, method, method_len);
     req->method[method_len] = '\0';
@@ -412,7 +413,7 @@ enum bf_code bf_http_start(const struct bf_http_settings *settings, const struct
         code = bf_http_tls_load(h, err);
     }
     if (code == BF_OK) {
-        code = h->settings.loops > 0 ? bf_loops_start(h, err) : start_thread_per_connection(h, err);
+        code = h->settings.loops > 0 && h->tls_cert == NULL ? bf_loops_start(h, err) : start_thread_per_connection(h, err);
     }
     if (code != BF_OK) {
         destroy(h);

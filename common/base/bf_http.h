@@ -37,7 +37,7 @@ struct bf_http_settings {
     int port;         /* 0: any free one, see bf_http_port() */
     bool port_or_free; /* when the port is taken, use a free one */
     int connections_max, connections_per_address_max; /* 0: 1024, 1024 */
-    int loops; /* event loops for all connections; 0: a thread for each connection */
+    int loops; /* event loops for all connections; 0, and always with TLS: a thread for each connection */
     /* The handlers, NULL-ended, that a loop calls itself: they do not wait as a rule, do not stream, and what in them may wait asks bf_loop_refuses()
      * (bf_loop.h); when something was refused they are called a second time, on a thread that may wait. NULL: none. */
     bf_http_handler *const *quick;

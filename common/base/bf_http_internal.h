@@ -45,6 +45,7 @@ struct bf_http_request { /* owned by the thread that handles it; its memory is u
     struct bf_buf headers; /* for the answer: name NUL value NUL … */
     char etag[BF_ETAG_OPAQUE_MAX + 1]; /* for the answer; empty: none */
     bool head_seen, must_close, replied;
+    bool http_1_1;  /* not 1.0, which has no chunks */
     bool on_worker; /* a thread beside the event loops handles it: what is answered is queued by the loop */
     struct MHD_Response *response; /* such an answer */
     int queued; /* what libmicrohttpd said about the answer */

@@ -6,6 +6,7 @@
 
 #include <cmocka.h>
 
+#include "bf_loop.h"
 #include "bf_time.h"
 #include "store_pool.h"
 
@@ -88,10 +89,25 @@ static void test_pool__says_when_all_are_busy_and_goes_on_afterwards(void **stat
     store_pool_free(pool);
 }
 
+static void test_pool__has_nothing_for_an_event_loop(void **state) {
+    (void)state;
+    struct store_pool *pool = pool_of(1, 20);
+    struct archive *a = NULL;
+    struct bf_err err;
+    bf_loop_enter();
+    assert_int_equal(store_pool_take(pool, &a, &err), BF_AGAIN);
+    assert_true(bf_loop_refused());
+    assert_true(bf_loop_leave());
+    assert_int_equal(store_pool_take(pool, &a, &err), BF_OK);
+    store_pool_give(pool, a);
+    store_pool_free(pool);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_pool__gives_everybody_a_turn),
         cmocka_unit_test(test_pool__says_when_all_are_busy_and_goes_on_afterwards),
+        cmocka_unit_test(test_pool__has_nothing_for_an_event_loop),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

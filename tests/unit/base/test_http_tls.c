@@ -7,8 +7,6 @@
 #include <string.h>
 #include <unistd.h>
 
-static int loops; /* 0: a thread per connection; else from the command line */
-
 static char dir[64], cert[96], key[96];
 
 static void answer(struct bf_http_request *req, void *ctx) {
@@ -39,7 +37,7 @@ static int teardown(void **state) {
 }
 
 static void start(struct bf_http **h) {
-    const struct bf_http_settings settings = {.tls_cert = cert, .tls_key = key, .loops = loops};
+    const struct bf_http_settings settings = {.tls_cert = cert, .tls_key = key};
     struct bf_err err;
     if (bf_http_start(&settings, routes, NULL, h, &err) != BF_OK) {
         fail_msg("%s", err.msg);
@@ -105,8 +103,7 @@ static void test_tls__half_or_wrong_files_are_named(void **state) {
     }
 }
 
-int main(int argc, char **argv) {
-    loops = argc > 1 ? atoi(argv[1]) : 0;
+int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_tls__answers_who_trusts_the_certificate),
         cmocka_unit_test(test_tls__old_versions_are_refused),

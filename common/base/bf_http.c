@@ -144,7 +144,7 @@ static bool is_quick(const struct bf_http_request *req) {
 static bool handle_on_loop(struct bf_http_request *req) {
     bf_loop_enter();
     handle(req);
-    if (!bf_loop_leave()) {
+    if (!bf_loop_leave() || req->queued == MHD_YES) {
         return true;
     }
     forget_answer(req);
@@ -181,6 +181,7 @@ static enum MHD_Result queue_answer(struct bf_http_request *req) {
     }
     enum MHD_Result queued = MHD_queue_response(req->mhd, (unsigned)req->status, response);
     MHD_destroy_response(response);
+    bf_conn_phase(bf_conn_of(req), CONN_PHASE_SEND, req->response_bytes);
     return queued;
 }
 

@@ -48,6 +48,7 @@ struct bf_http_request { /* owned by the thread that handles it; its memory is u
     bool http_1_1;  /* not 1.0, which has no chunks */
     bool on_worker; /* a thread beside the event loops handles it: what is answered is queued by the loop */
     struct MHD_Response *response; /* such an answer */
+    int64_t response_bytes;        /* 0: a stream */
     int queued; /* what libmicrohttpd said about the answer */
     int status; /* 0: none yet */
     int error_status; /* an error found in the head, answered once the request is complete */

@@ -35,6 +35,7 @@ static void queue(struct bf_http_request *req, int status, const char *content_t
     req->status = status;
     if (req->on_worker) {
         req->response = response;
+        req->response_bytes = bytes;
         return;
     }
     req->queued = (int)MHD_queue_response(req->mhd, (unsigned)status, response);

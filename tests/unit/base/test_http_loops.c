@@ -60,9 +60,22 @@ static void on_held(struct bf_http_request *req, void *ctx) {
     answer_thread(req);
 }
 
+#define LARGE_BYTES ((size_t)32 << 20) /* more than sockets hold */
+
+static void on_large(struct bf_http_request *req, void *ctx) {
+    (void)ctx;
+    struct bf_buf body;
+    bf_buf_init(&body, LARGE_BYTES);
+    assert_true(bf_buf_reserve(&body, LARGE_BYTES));
+    memset(body.data, 'x', LARGE_BYTES);
+    body.len = LARGE_BYTES;
+    bf_http_reply_take(req, 200, "application/octet-stream", &body);
+}
+
 static const struct bf_http_route routes[] = {{"GET", "/quick", on_quick, NULL, 0},       {"GET", "/waiting", on_waiting, NULL, 0},
                                               {"GET", "/refusing", on_refusing, NULL, 0}, {"GET", "/held", on_held, NULL, 0},
-                                              {"GET", "/held-loop", on_held, NULL, 0},    {0}};
+                                              {"GET", "/held-loop", on_held, NULL, 0},    {"GET", "/large", on_large, NULL, 0},
+                                              {0}};
 static bf_http_handler *const quick[] = {on_quick, on_waiting, on_refusing, NULL};
 static bf_http_handler *const quick_and_held[] = {on_quick, on_held, NULL};
 
@@ -157,6 +170,16 @@ static void test_stop__waits_for_who_waits(void **state) {
     close(fd);
 }
 
+static void test_stop__does_not_wait_for_who_takes_nothing(void **state) {
+    (void)state;
+    struct bf_http *h = serve(1, quick);
+    int fd = raw_connect(bf_http_port(h));
+    send_get(fd, "/large");
+    nanosleep(&(struct timespec){.tv_nsec = 200000000}, NULL);
+    bf_http_stop(h); /* after some patience */
+    close(fd);
+}
+
 static void test_connections__are_spread_over_the_loops(void **state) {
     (void)state;
     struct bf_http *h = serve(2, quick);
@@ -212,6 +235,7 @@ int main(void) {
         cmocka_unit_test(test_quick__that_must_wait_is_called_again_on_a_thread_that_may),
         cmocka_unit_test(test_waiting__holds_nobody_up),
         cmocka_unit_test(test_stop__waits_for_who_waits),
+        cmocka_unit_test(test_stop__does_not_wait_for_who_takes_nothing),
         cmocka_unit_test(test_connections__are_spread_over_the_loops),
         cmocka_unit_test(test_events__as_many_as_are_taken_at_a_time),
     };

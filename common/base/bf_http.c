@@ -198,7 +198,16 @@ static enum MHD_Result on_complete_request(struct bf_http_request *req) {
         handle(req);
         return req->queued;
     }
-    return is_quick(req) && handle_on_loop(req) ? (enum MHD_Result)req->queued : suspend(req);
+    if (is_quick(req) && handle_on_loop(req)) {
+        return req->queued;
+    }
+    /* Who stops looks at phases after it has said so, and this one was set before: either it waits for this connection, or it is not lent to anybody. */
+    atomic_thread_fence(memory_order_seq_cst);
+    if (bf_http_stopping(req->server)) {
+        bf_http_error(req, 503, "this server is stopping", NULL);
+        return req->queued;
+    }
+    return suspend(req);
 }
 
 static enum MHD_Result on_request(void *cls, struct MHD_Connection *mhd, const char *url, const char *method, const char *version,

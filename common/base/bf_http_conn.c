@@ -191,10 +191,11 @@ static size_t drain_once(struct bf_http *h, bool patience_over) {
         int phase = atomic_load(&conn->phase);
         if (phase == CONN_PHASE_HEAD || phase == CONN_PHASE_IDLE) {
             shutdown(conn->fd, SHUT_RD);
-        } else if (phase != CONN_PHASE_WORK && patience_over) {
-            shutdown(conn->fd, SHUT_RDWR);
         } else {
-            busy++;
+            busy++; /* until it is closed: a stream's thread has to give the connection back first */
+            if (phase != CONN_PHASE_WORK && patience_over) {
+                shutdown(conn->fd, SHUT_RDWR);
+            }
         }
     }
     pthread_mutex_unlock(&h->lock);

@@ -7,6 +7,7 @@
 #include "bf_time.h"
 
 #include <pthread.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -60,6 +61,12 @@ static void on_held(struct bf_http_request *req, void *ctx) {
     answer_thread(req);
 }
 
+static void on_slow(struct bf_http_request *req, void *ctx) {
+    (void)ctx;
+    nanosleep(&(struct timespec){.tv_nsec = 15000000}, NULL);
+    answer_thread(req);
+}
+
 #define LARGE_BYTES ((size_t)32 << 20) /* more than sockets hold */
 
 static void on_large(struct bf_http_request *req, void *ctx) {
@@ -75,7 +82,7 @@ static void on_large(struct bf_http_request *req, void *ctx) {
 static const struct bf_http_route routes[] = {{"GET", "/quick", on_quick, NULL, 0},       {"GET", "/waiting", on_waiting, NULL, 0},
                                               {"GET", "/refusing", on_refusing, NULL, 0}, {"GET", "/held", on_held, NULL, 0},
                                               {"GET", "/held-loop", on_held, NULL, 0},    {"GET", "/large", on_large, NULL, 0},
-                                              {0}};
+                                              {"GET", "/slow", on_slow, NULL, 0},         {0}};
 static bf_http_handler *const quick[] = {on_quick, on_waiting, on_refusing, NULL};
 static bf_http_handler *const quick_and_held[] = {on_quick, on_held, NULL};
 
@@ -180,6 +187,32 @@ static void test_stop__does_not_wait_for_who_takes_nothing(void **state) {
     close(fd);
 }
 
+static void *ask_until_closed(void *arg) {
+    const int *port = arg;
+    char answer[2000];
+    int fd = raw_connect(*port);
+    do {
+        nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL); /* in some rounds when it begins */
+        send_get(fd, "/slow");
+    } while (raw_read_one(fd, answer, sizeof answer) == 200);
+    close(fd);
+    return NULL;
+}
+
+/* Requests that come while it begins to stop must not be with a thread that nobody waits for. */
+static void test_stop__while_requests_come(void **state) {
+    (void)state;
+    for (int round = 0; round < 40; round++) {
+        pthread_t client; /* of many one would still work, and be waited for */
+        struct bf_http *h = serve(2, quick);
+        int port = bf_http_port(h);
+        assert_int_equal(pthread_create(&client, NULL, ask_until_closed, &port), 0);
+        nanosleep(&(struct timespec){.tv_nsec = 20000000 + 700000 * round}, NULL);
+        bf_http_stop(h);
+        pthread_join(client, NULL);
+    }
+}
+
 static void test_connections__are_spread_over_the_loops(void **state) {
     (void)state;
     struct bf_http *h = serve(2, quick);
@@ -236,6 +269,7 @@ int main(void) {
         cmocka_unit_test(test_waiting__holds_nobody_up),
         cmocka_unit_test(test_stop__waits_for_who_waits),
         cmocka_unit_test(test_stop__does_not_wait_for_who_takes_nothing),
+        cmocka_unit_test(test_stop__while_requests_come),
         cmocka_unit_test(test_connections__are_spread_over_the_loops),
         cmocka_unit_test(test_events__as_many_as_are_taken_at_a_time),
     };

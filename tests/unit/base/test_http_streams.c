@@ -255,6 +255,18 @@ static void test_client__that_does_not_take_its_answer_is_cut(void **state) {
     bf_http_stop(h);
 }
 
+static void test_stop__cuts_who_does_not_take_its_stream(void **state) {
+    (void)state;
+    struct bf_http *h = serve(3);
+    const char *text = "GET /stream?bytes=-1 HTTP/1.1\r\nHost: x\r\n\r\n";
+    int fd = raw_connect(bf_http_port(h));
+    raw_send(fd, text, strlen(text));
+    nanosleep(&(struct timespec){.tv_nsec = 300000000}, NULL);
+    bf_http_stop(h); /* after some patience */
+    assert_int_equal(atomic_load(&closed_count), 1);
+    close(fd);
+}
+
 int main(int argc, char **argv) {
     loops = argc > 1 ? atoi(argv[1]) : 0;
     const struct CMUnitTest tests[] = {
@@ -266,6 +278,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(test_connections__beyond_the_limit_are_turned_away_and_come_back_later),
         cmocka_unit_test(test_connections__of_one_address_are_limited_and_others_are_still_served),
         cmocka_unit_test(test_client__that_does_not_take_its_answer_is_cut),
+        cmocka_unit_test(test_stop__cuts_who_does_not_take_its_stream),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

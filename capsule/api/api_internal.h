@@ -42,7 +42,7 @@ const struct api_policy *api_policy_of(const struct bf_http_route *route);
 BF_MUST_CHECK enum bf_code api_auth_new(const char *path, struct api_auth **out, struct bf_err *err);
 void api_auth_free(struct api_auth *auth);
 
-/* Memory that each connection's thread keeps from answer to answer. */
+/* Memory that each answering thread keeps from answer to answer. */
 struct api_scratch {
     struct event_page page;
     struct bf_buf out, text;

@@ -202,8 +202,7 @@ static enum MHD_Result on_complete_request(struct bf_http_request *req) {
         return req->queued;
     }
     /* Who stops looks at phases after it has said so, and this one was set before: either it waits for this connection, or it is not lent to anybody. */
-    atomic_thread_fence(memory_order_seq_cst);
-    if (bf_http_stopping(req->server)) {
+    if (atomic_load(&req->server->stopping)) {
         bf_http_error(req, 503, "this server is stopping", NULL);
         return req->queued;
     }

@@ -132,7 +132,7 @@ void bf_conn_phase(struct bf_conn *conn, enum conn_phase phase, int64_t bytes) {
         deadline = bf_time_monotonic_us() + s->idle_timeout_ms * 1000 + bytes * US_PER_BYTE;
     }
     atomic_store_explicit(&conn->deadline_us, deadline, memory_order_relaxed);
-    if (atomic_exchange_explicit(&conn->phase, phase, memory_order_relaxed) != (int)phase) {
+    if (atomic_exchange(&conn->phase, (int)phase) != (int)phase) { /* in one order with bf_http.stopping, see on_complete_request() */
         atomic_fetch_add_explicit(&conn->turn, 1, memory_order_relaxed);
     }
 }

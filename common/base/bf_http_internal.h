@@ -97,7 +97,6 @@ struct bf_http {
 /* bf_http_conn.c */
 struct bf_conn *bf_conn_new(struct bf_http *h, int fd);
 void bf_conn_closed(struct bf_http *h, struct bf_conn *conn);
-void bf_conn_resume(struct bf_conn *conn); /* after MHD_suspend_connection(); from any thread */
 void bf_conn_ref(struct bf_conn *conn);
 void bf_conn_unref(struct bf_conn *conn);
 /* Is there room for one more from there? */
@@ -112,6 +111,7 @@ BF_MUST_CHECK enum bf_code bf_http_listen(const char *host, int port, bool port_
 
 /* bf_http.c */
 void bf_http_handle(struct bf_conn *conn); /* on a worker, to the end of the request */
+void bf_conn_resume(struct bf_conn *conn); /* after MHD_suspend_connection(); from any thread */
 /* NULL: see bf_http_not_started(). listen_fd is to be quiesced before the daemon is stopped, and stays the caller's; -1: it does not listen. */
 struct MHD_Daemon *bf_http_daemon(struct bf_http *h, unsigned flags, int listen_fd);
 enum bf_code bf_http_not_started(const struct bf_http *h, struct bf_err *err);
@@ -119,9 +119,9 @@ enum bf_code bf_http_not_started(const struct bf_http *h, struct bf_err *err);
 /* bf_http_loops.c */
 BF_MUST_CHECK enum bf_code bf_loops_start(struct bf_http *h, struct bf_err *err);
 void bf_loops_quiesce(struct bf_loops *l); /* no new connections */
-int bf_loops_own_wake_fd(void); /* of the loop that calls; -1: it is none */
-void bf_loops_closed(void);     /* by the loop: a connection of its own is */
-void bf_loops_stop(struct bf_loops *l);    /* after that; the connections are closed, too */
+void bf_loops_stop(struct bf_loops *l);    /* after that, when no connection is lent to a worker any more; closes the others and frees */
+int bf_loops_own_wake_fd(void);            /* of the loop that calls; -1: it is none */
+void bf_loops_closed(void);                /* by the loop: a connection of its own is */
 
 /* bf_http_workers.c */
 BF_MUST_CHECK enum bf_code bf_workers_new(struct bf_workers **out, struct bf_err *err);

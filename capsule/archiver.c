@@ -7,17 +7,16 @@
 #include "archiver.h"
 
 #include "archive_ahead.h"
+#include "bf_cond.h"
 #include "bf_failpoint.h"
 #include "bf_log.h"
 #include "bf_stop.h"
 #include "bf_time.h"
 
-#include <errno.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #define IDLE_WAIT_MS 100
 #define PING_EVERY_US INT64_C(5000000)
@@ -55,23 +54,11 @@ struct archiver {
 
 /* ---- waiting ---- */
 
-static struct timespec in_ms(int64_t ms) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    t.tv_sec += (time_t)(ms / 1000);
-    t.tv_nsec += (long)(ms % 1000) * 1000000L;
-    if (t.tv_nsec >= 1000000000L) {
-        t.tv_sec++;
-        t.tv_nsec -= 1000000000L;
-    }
-    return t;
-}
-
 /* `while_nobody_waits`: it ends, too, when somebody waits for through_us. False: stop was asked for. */
 static bool pause_for(struct archiver *ar, int64_t ms, bool while_nobody_waits) {
-    struct timespec until = in_ms(ms);
+    struct timespec until = bf_cond_in_ms(ms);
     pthread_mutex_lock(&ar->lock);
-    while (!ar->stop && !(while_nobody_waits && ar->waiting > 0) && pthread_cond_timedwait(&ar->changed, &ar->lock, &until) != ETIMEDOUT)
+    while (!ar->stop && !(while_nobody_waits && ar->waiting > 0) && bf_cond_wait_until(&ar->changed, &ar->lock, &until))
         ;
     bool go_on = !ar->stop;
     pthread_mutex_unlock(&ar->lock);
@@ -137,13 +124,13 @@ static void set_through(struct archiver *ar, int64_t through_us) {
 }
 
 enum bf_code archiver_wait_through(struct archiver *ar, int64_t recorded_at_us, int64_t timeout_ms) {
-    struct timespec until = in_ms(timeout_ms);
-    int rc = 0;
+    struct timespec until = bf_cond_in_ms(timeout_ms);
+    bool in_time = true;
     pthread_mutex_lock(&ar->lock);
     ar->waiting++;
     pthread_cond_broadcast(&ar->changed);
-    while (ar->through_us < recorded_at_us && !ar->stop && rc != ETIMEDOUT)
-        rc = pthread_cond_timedwait(&ar->changed, &ar->lock, &until);
+    while (ar->through_us < recorded_at_us && !ar->stop && in_time)
+        in_time = bf_cond_wait_until(&ar->changed, &ar->lock, &until);
     ar->waiting--;
     bool reached = ar->through_us >= recorded_at_us;
     pthread_mutex_unlock(&ar->lock);
@@ -425,11 +412,7 @@ enum bf_code archiver_start(struct capsule *c, struct archiver **out, struct bf_
     struct archiver *ar = calloc(1, sizeof *ar);
     if (!ar)
         return bf_fail(err, BF_NOMEM, 0, "no memory for the archiver");
-    pthread_condattr_t monotonic;
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&ar->changed, &monotonic);
-    pthread_condattr_destroy(&monotonic);
+    bf_cond_init(&ar->changed);
     pthread_mutex_init(&ar->lock, NULL);
     bf_buf_init(&ar->gone, GONE_BYTES_MAX);
     ar->c = c;

@@ -61,7 +61,7 @@ struct capsule {
     char instance[37];            /* hot_instance_id() as text */
     char *cluster_id;
     uint8_t cursor_key[16];       /* from the archive: its instances accept each other's cursors */
-    int64_t started_at_us;
+    int64_t started_at_us, started_monotonic_us;
     atomic_int dependency_up[DEPENDENCIES]; /* written by the loop that talks to it */
     atomic_bool ingesting, paused, archiving; /* true once the loop runs normally */
     atomic_bool rebuilding; /* ids and nodes are not all known yet; until then nothing is ingested */

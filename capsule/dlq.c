@@ -2,13 +2,13 @@
  * for its size goes out without its value, and says so. */
 #include "dlq.h"
 
+#include "bf_cond.h"
 #include "bf_failpoint.h"
 #include "bf_log.h"
 #include "bf_stop.h"
 #include "bf_time.h"
 #include "headers_pack.h"
 
-#include <errno.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -174,16 +174,9 @@ static enum bf_code publish(struct dlq *d, int flush_ms, bool *more, struct bf_e
 }
 
 static bool wait_for_work(struct dlq *d, int ms) {
-    struct timespec until;
-    clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_sec += ms / 1000;
-    until.tv_nsec += (long)(ms % 1000) * 1000000;
-    if (until.tv_nsec >= 1000000000) {
-        until.tv_sec++;
-        until.tv_nsec -= 1000000000;
-    }
+    struct timespec until = bf_cond_in_ms(ms);
     pthread_mutex_lock(&d->lock);
-    while (!d->awake && !d->stopping && pthread_cond_timedwait(&d->wake, &d->lock, &until) != ETIMEDOUT)
+    while (!d->awake && !d->stopping && bf_cond_wait_until(&d->wake, &d->lock, &until))
         ;
     d->awake = false;
     bool go_on = !d->stopping;
@@ -224,7 +217,7 @@ enum bf_code dlq_start(struct capsule *c, struct dlq **out, struct bf_err *err) 
         return code;
     }
     pthread_mutex_init(&d->lock, NULL);
-    pthread_cond_init(&d->wake, NULL);
+    bf_cond_init(&d->wake);
     if (pthread_create(&d->thread, NULL, run, d) != 0) {
         bf_producer_close(d->producer);
         free(d);

@@ -230,6 +230,7 @@ static int run(struct capsule *c) {
     struct bf_topics *topics = NULL;
     const struct capsule_settings *s = c->settings;
     c->started_at_us = bf_time_now_us();
+    c->started_monotonic_us = bf_time_monotonic_us();
     pthread_mutex_init(&c->tail_lock, NULL);
     pthread_mutex_init(&c->refusal.lock, NULL);
     enum bf_code code = bf_topics_load(s->schemas_dir, &topics, &err);
@@ -250,7 +251,7 @@ static int run(struct capsule *c) {
         bf_log_err(BF_LOG_ERROR, "start_failed", &err, "exit_code=%d", exit_code_of(code));
     if (code != BF_OK && code != BF_CANCELLED)
         atomic_store(&c->fatal, exit_code_of(code));
-    bf_log(BF_LOG_INFO, "stopping", "uptime_s=%lld", (long long)((bf_time_now_us() - c->started_at_us) / 1000000));
+    bf_log(BF_LOG_INFO, "stopping", "uptime_s=%lld", (long long)((bf_time_monotonic_us() - c->started_monotonic_us) / 1000000));
     stop_loops(c, api);
     bf_topics_free(topics);
     bf_log(BF_LOG_INFO, "stopped", "exit_code=%d", atomic_load(&c->fatal));

@@ -2,6 +2,7 @@
  * the positions. A segment is dropped when all of it is in the archive and a newer one takes the entries. */
 #include "reads.h"
 
+#include "bf_cond.h"
 #include "bf_log.h"
 #include "bf_time.h"
 #include "reads_file.h"
@@ -9,7 +10,6 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #define BATCH_MAX 2000
@@ -98,17 +98,10 @@ static size_t drop_known(struct batch *b, int64_t through) {
 
 /* Wait for work, for at most wait_ms. False: leave. */
 static bool await(struct reads *r, int64_t wait_ms) {
-    struct timespec until;
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec += (time_t)(wait_ms / 1000);
-    until.tv_nsec += (long)(wait_ms % 1000) * 1000000L;
-    if (until.tv_nsec >= 1000000000L) {
-        until.tv_sec++;
-        until.tv_nsec -= 1000000000L;
-    }
+    struct timespec until = bf_cond_in_ms(wait_ms);
     pthread_mutex_lock(&r->lock);
     if (!r->stop && !r->hurry) {
-        pthread_cond_timedwait(&r->changed, &r->lock, &until);
+        (void)bf_cond_wait_until(&r->changed, &r->lock, &until);
     }
     r->hurry = false;
     bool leave = r->stop && (r->waiting_bytes == 0 || bf_time_monotonic_us() >= r->give_up_us);
@@ -200,11 +193,7 @@ static int64_t waiting_of(const struct reads_segment *s) {
 }
 
 static void init_lock(struct reads *r) {
-    pthread_condattr_t attr;
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(&r->changed, &attr);
-    pthread_condattr_destroy(&attr);
+    bf_cond_init(&r->changed);
     pthread_mutex_init(&r->lock, NULL);
 }
 
@@ -313,16 +302,14 @@ enum bf_code reads_record(struct reads *r, struct archive_read *read, struct bf_
 }
 
 enum bf_code reads_flush(struct reads *r, int64_t timeout_ms, struct bf_err *err) {
-    struct timespec until;
-    int rc = 0;
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec += (time_t)(timeout_ms / 1000) + 1;
+    struct timespec until = bf_cond_in_ms(timeout_ms);
+    bool in_time = true;
     pthread_mutex_lock(&r->lock);
     int64_t wanted = r->last_id;
     r->hurry = true;
     pthread_cond_broadcast(&r->changed);
-    while (r->waiting_bytes > 0 && r->shipped_id < wanted && rc == 0) {
-        rc = pthread_cond_timedwait(&r->changed, &r->lock, &until);
+    while (r->waiting_bytes > 0 && r->shipped_id < wanted && in_time) {
+        in_time = bf_cond_wait_until(&r->changed, &r->lock, &until);
     }
     bool there = r->waiting_bytes == 0 || r->shipped_id >= wanted;
     pthread_mutex_unlock(&r->lock);

@@ -1,13 +1,12 @@
 #include "redrive.h"
 
+#include "bf_cond.h"
 #include "bf_failpoint.h"
 
-#include <errno.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 struct redrive {
     pthread_mutex_t lock;
@@ -20,7 +19,7 @@ enum bf_code redrive_new(struct redrive **out, struct bf_err *err) {
     if (!r)
         return bf_fail(err, BF_NOMEM, 0, "no memory for redrives");
     pthread_mutex_init(&r->lock, NULL);
-    pthread_cond_init(&r->changed, NULL);
+    bf_cond_init(&r->changed);
     *out = r;
     return BF_OK;
 }
@@ -34,18 +33,16 @@ void redrive_free(struct redrive *r) {
 }
 
 enum bf_code redrive_ask(struct redrive *r, struct redrive_job *job, int timeout_ms, struct bf_err *err) {
-    struct timespec until;
     enum bf_code code = BF_OK;
     if (!r)
         return bf_fail(err, BF_AGAIN, 0, "nothing is taken in here at the moment");
-    clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_sec += timeout_ms / 1000;
+    struct timespec until = bf_cond_in_ms(timeout_ms);
     pthread_mutex_lock(&r->lock);
     if (r->job) {
         code = bf_fail(err, BF_AGAIN, 0, "another redrive is running");
     } else if (job->count > 0) {
         r->job = job;
-        while (r->job == job && pthread_cond_timedwait(&r->changed, &r->lock, &until) != ETIMEDOUT)
+        while (r->job == job && bf_cond_wait_until(&r->changed, &r->lock, &until))
             ;
         if (r->job == job) {
             r->job = NULL;

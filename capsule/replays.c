@@ -2,11 +2,11 @@
  * here, under a lock: what is asked of it is short. */
 #include "replays_internal.h"
 
+#include "bf_cond.h"
 #include "bf_log.h"
 #include "bf_stop.h"
 #include "bf_time.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -76,16 +76,9 @@ bool replays_stopping(struct replays *r) {
 }
 
 bool replays_wait(struct replays *r, int64_t ms) {
-    struct timespec until;
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec += ms / 1000;
-    until.tv_nsec += (long)(ms % 1000) * 1000000;
-    if (until.tv_nsec >= 1000000000) {
-        until.tv_sec++;
-        until.tv_nsec -= 1000000000;
-    }
+    struct timespec until = bf_cond_in_ms(ms);
     pthread_mutex_lock(&r->lock);
-    while (!r->stopping && !r->awake && pthread_cond_timedwait(&r->wake, &r->lock, &until) != ETIMEDOUT)
+    while (!r->stopping && !r->awake && bf_cond_wait_until(&r->wake, &r->lock, &until))
         ;
     bool go_on = !r->stopping;
     pthread_mutex_unlock(&r->lock);
@@ -177,11 +170,7 @@ enum bf_code replays_start(struct capsule *c, struct replays **out, struct bf_er
         free(r);
         return err->code;
     }
-    pthread_condattr_t monotonic;
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&r->wake, &monotonic);
-    pthread_condattr_destroy(&monotonic);
+    bf_cond_init(&r->wake);
     pthread_mutex_init(&r->lock, NULL);
     pthread_mutex_init(&r->archive_lock, NULL);
     if (pthread_create(&r->supervisor, NULL, supervise, r) != 0) {

@@ -1,5 +1,6 @@
 #include "schema_source.h"
 
+#include "bf_cond.h"
 #include "bf_json.h"
 #include "bf_registry.h"
 #include "bf_time.h"
@@ -7,7 +8,6 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #define UNKNOWN_MAX 256
 #define UNKNOWN_BELIEVED_US (10 * INT64_C(1000000))
@@ -79,8 +79,8 @@ static void *ask_on(void *arg) {
             continue;
         }
         if (q->state != QUESTION_ASKED) {
-            struct timespec until = {(time_t)(ping_us / 1000000), (long)(ping_us % 1000000) * 1000};
-            pthread_cond_clockwait(&s->changed, &s->lock, CLOCK_MONOTONIC, &until);
+            struct timespec until = bf_cond_in_ms((ping_us - bf_time_monotonic_us()) / 1000 + 1);
+            (void)bf_cond_wait_until(&s->changed, &s->lock, &until);
             continue;
         }
         struct bf_frame frame = q->frame;
@@ -103,7 +103,7 @@ enum bf_code schema_source_new(struct capsule *c, struct schema_source **out, st
         return bf_fail(err, BF_NOMEM, 0, "no memory for the schema source");
     s->c = c;
     pthread_mutex_init(&s->lock, NULL);
-    pthread_cond_init(&s->changed, NULL);
+    bf_cond_init(&s->changed);
     enum bf_code code = bf_registry_new(c->settings->registry_url, REGISTRY_TIMEOUT_MS, &s->registry, err);
     if (code == BF_OK && pthread_create(&s->thread, NULL, ask_on, s) != 0)
         code = bf_fail(err, BF_NOMEM, 0, "no thread to ask the registry");
@@ -143,12 +143,8 @@ static bool same_key(const struct bf_frame *a, const struct bf_frame *b) {
 /* The registry's answer for this frame, or BF_AGAIN while it is being asked. */
 static enum bf_code ask(struct schema_source *s, const struct bf_frame *frame, struct bf_registry_schema **found, struct bf_err *err) {
     struct question *q = &s->question;
-    struct timespec until;
+    struct timespec until = bf_cond_in_ms(ANSWER_WAIT_MS);
     enum bf_code code = BF_AGAIN;
-    clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_nsec += ANSWER_WAIT_MS * 1000000L;
-    until.tv_sec += until.tv_nsec / 1000000000L;
-    until.tv_nsec %= 1000000000L;
     pthread_mutex_lock(&s->lock);
     bool stale = q->state == QUESTION_ANSWERED && !same_key(&q->frame, frame) && bf_time_monotonic_us() - q->answered_us > ANSWER_KEPT_US;
     if (q->state == QUESTION_NONE || stale) {
@@ -156,7 +152,7 @@ static enum bf_code ask(struct schema_source *s, const struct bf_frame *frame, s
         *q = (struct question){.state = QUESTION_ASKED, .frame = *frame};
         pthread_cond_broadcast(&s->changed);
     }
-    while (q->state == QUESTION_ASKED && same_key(&q->frame, frame) && pthread_cond_timedwait(&s->changed, &s->lock, &until) == 0)
+    while (q->state == QUESTION_ASKED && same_key(&q->frame, frame) && bf_cond_wait_until(&s->changed, &s->lock, &until))
         ;
     if (q->state == QUESTION_ANSWERED && same_key(&q->frame, frame)) {
         code = q->code;

@@ -112,7 +112,7 @@ static enum bf_code write_status(struct api_call *call, const struct hot_waterma
     bf_json_member_string(j, "instance", c->instance);
     bf_json_member_string(j, "cluster_id", c->cluster_id);
     bf_json_member_time(j, "started_at", c->started_at_us);
-    bf_json_member_int(j, "uptime_seconds", (bf_time_now_us() - c->started_at_us) / 1000000);
+    bf_json_member_int(j, "uptime_seconds", (bf_time_monotonic_us() - c->started_monotonic_us) / 1000000);
     bf_json_member_time(j, "recorded_through", w->recorded_through_us);
     bf_json_member_time(j, "archived_through", store_archived_through(c->store));
     bf_json_member_time(j, "hot_from", w->hot_from_us);

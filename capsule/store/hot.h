@@ -124,6 +124,7 @@ void hot_content_hash(const struct event *ev, uint8_t hash[16]);
 struct hot_watermarks {
     int64_t recorded_through_us; /* the newest committed; 0: nothing yet */
     int64_t hot_from_us;         /* records with recorded_at >= this are here; below: archive only */
+    int64_t dated_through_us;    /* no event_time is later, of all that an earlier recorded_through covers; INT64_MIN: there is none */
     uint64_t bytes_used, bytes_max;
     uint64_t log_records;
     uint64_t id_bytes; /* of the map of ids, which lies beside LMDB's */

@@ -266,6 +266,8 @@ static enum bf_code check_node_topic(struct check *c, const MDB_val *key, const 
     uint32_t in_runs = node_runs_of(&c->runs, &row, node_no, topic_no);
     bool inside = true;
     int rc = MDB_SUCCESS;
+    if (row.last_event_time_us > atomic_load(&c->h->dated_through_us))
+        return FAIL(c, "a node's last event is dated later than all events");
     for (int run = -1; run < NODE_RUNS_MAX && rc == MDB_SUCCESS; run++) { /* -1: BY_NODE */
         if (run >= 0 && (in_runs >> run & 1) == 0)
             continue;

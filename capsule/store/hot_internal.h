@@ -75,7 +75,7 @@ struct node_runs { /* a row of META */
 };
 #define NOTHING_ARCHIVED INT64_MIN
 /* Count so many more events; the last of them by (event time, recorded_at) is named. !found: there is no row yet. */
-void node_topic_count(struct node_topic_row *row, bool found, size_t events, int64_t first_us, int64_t last_us, int64_t last_recorded_at_us);
+void node_topic_count(struct hot *h, struct node_topic_row *row, bool found, size_t events, int64_t first_us, int64_t last_us, int64_t last_recorded_at_us);
 struct partition_row {
     int64_t epoch, next_offset, first_offset; /* offsets -1: not known yet */
     int64_t newest_event_time_us, newest_kafka_time_us;
@@ -136,6 +136,7 @@ struct hot {
     atomic_uint topic_count; /* published before the commit that uses them */
     struct hot_topic *topics[HOT_TOPICS_MAX];
     atomic_int_least64_t reserved_us;
+    atomic_int_least64_t dated_through_us; /* raised before what it counts is published */
     atomic_bool recording; /* a clock was read for what is not published yet */
     struct id_map *ids; /* its own threads' rules */
     /* writer only */
@@ -143,6 +144,7 @@ struct hot {
     uint32_t next_node_no;
     int64_t last_us;
     bool revised_unsaved; /* some topic's `revised` is not persisted yet */
+    int64_t dated_saved_us; /* dated_through_us as persisted */
     size_t node_run_min, node_merge_pairs; /* as in the settings */
     struct node_runs node_runs; /* as committed */
     /* under pool_lock: reset read transactions, ready to be renewed */

@@ -15,7 +15,7 @@ static int learn_node(struct hot *h, MDB_txn *txn, uint32_t topic_no, const stru
     rc = hot_get(txn, h->db[DB_NODE_TOPICS], &key, &row, sizeof row);
     if (rc != MDB_SUCCESS && rc != MDB_NOTFOUND)
         return rc;
-    node_topic_count(&row, rc == MDB_SUCCESS, 1, t, t, known->recorded_at_us);
+    node_topic_count(h, &row, rc == MDB_SUCCESS, 1, t, t, known->recorded_at_us);
     row.archived_last_us = t > row.archived_last_us ? t : row.archived_last_us;
     return hot_put(txn, h->db[DB_NODE_TOPICS], &key, &row, sizeof row);
 }

@@ -2,9 +2,10 @@
  *
  * Read transactions are kept reset in a pool: renewing one costs no system call and no slot in the reader table. The writer's part of
  * struct hot is published only after mdb_txn_commit() has said yes. */
-#include "bf_failpoint.h"
 #include "hot_internal.h"
 
+#include "bf_cond.h"
+#include "bf_failpoint.h"
 #include "bf_loop.h"
 
 #include <errno.h>
@@ -197,6 +198,9 @@ enum bf_code hot_write_end(struct hot *h, MDB_txn *txn, enum bf_code code, const
     int rc = MDB_SUCCESS;
     if (code == BF_OK && (rc = hot_topics_persist(h, txn)) == MDB_SUCCESS)
         rc = hot_notes_write(h, txn, written, &count);
+    int64_t dated_us = atomic_load(&h->dated_through_us);
+    if (code == BF_OK && rc == MDB_SUCCESS && dated_us != h->dated_saved_us)
+        rc = hot_meta_put(h, txn, "dated_through", &dated_us, sizeof dated_us);
     if (code != BF_OK || rc != MDB_SUCCESS) {
         node_cache_clear(h->nodes); /* it may name nodes that are now not there */
         mdb_txn_abort(txn);
@@ -210,6 +214,7 @@ enum bf_code hot_write_end(struct hot *h, MDB_txn *txn, enum bf_code code, const
     if (rc != MDB_SUCCESS)
         return hot_fail(err, rc, "committing");
     hot_topics_persisted(h);
+    h->dated_saved_us = dated_us;
     hot_notes_written(h, written, count);
     publish_changes(h, publish);
     return BF_OK;
@@ -218,18 +223,11 @@ enum bf_code hot_write_end(struct hot *h, MDB_txn *txn, enum bf_code code, const
 bool hot_wait_newer(struct hot *h, int64_t after_us, int timeout_ms) {
     if (atomic_load(&h->committed_us) > after_us || bf_loop_refuses())
         return atomic_load(&h->committed_us) > after_us;
-    struct timespec until;
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec += timeout_ms / 1000;
-    until.tv_nsec += (long)(timeout_ms % 1000) * 1000000;
-    if (until.tv_nsec >= 1000000000) {
-        until.tv_sec++;
-        until.tv_nsec -= 1000000000;
-    }
-    int rc = 0;
+    struct timespec until = bf_cond_in_ms(timeout_ms);
+    bool in_time = true;
     pthread_mutex_lock(&h->wait_lock);
-    while (atomic_load(&h->committed_us) <= after_us && rc == 0)
-        rc = pthread_cond_timedwait(&h->newer, &h->wait_lock, &until);
+    while (atomic_load(&h->committed_us) <= after_us && in_time)
+        in_time = bf_cond_wait_until(&h->newer, &h->wait_lock, &until);
     pthread_mutex_unlock(&h->wait_lock);
     return atomic_load(&h->committed_us) > after_us;
 }

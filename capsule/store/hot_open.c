@@ -3,6 +3,7 @@
  * Without a sync at each commit the data files are good after a crash of the process (the kernel has the pages) but not after an unclean
  * end of the machine, and LMDB has no checksums that would show it. So the file `mark` says how the last owner left: "clean", or
  * "open" with the boot it ran in. Open in another boot and unsynced means: do not trust, rebuild. */
+#include "bf_cond.h"
 #include "bf_log.h"
 #include "bf_time.h"
 #include "hot_internal.h"
@@ -261,8 +262,24 @@ static int newest_key(MDB_txn *txn, MDB_dbi db, int64_t *newest) {
     return rc == MDB_NOTFOUND ? MDB_SUCCESS : rc;
 }
 
+/* Of a store that was written before this was noted. */
+static int find_dated(struct hot *h, MDB_txn *txn, int64_t *dated_us) {
+    MDB_cursor *cur;
+    MDB_val key, value;
+    int rc = mdb_cursor_open(txn, h->db[DB_NODE_TOPICS], &cur);
+    if (rc != MDB_SUCCESS)
+        return rc;
+    while ((rc = mdb_cursor_get(cur, &key, &value, MDB_NEXT)) == MDB_SUCCESS) {
+        struct node_topic_row row;
+        memcpy(&row, value.mv_data, sizeof row);
+        *dated_us = row.last_event_time_us > *dated_us ? row.last_event_time_us : *dated_us;
+    }
+    mdb_cursor_close(cur);
+    return rc == MDB_NOTFOUND ? MDB_SUCCESS : rc;
+}
+
 static int load_clocks(struct hot *h, MDB_txn *txn) {
-    int64_t recorded_through = 0, hot_from = 0, next_node = 0, committed = 0;
+    int64_t recorded_through = 0, hot_from = 0, next_node = 0, committed = 0, dated = INT64_MIN;
     int rc = hot_meta_get_i64(h, txn, "recorded_through", &recorded_through);
     if (rc == MDB_SUCCESS)
         rc = hot_meta_get_i64(h, txn, "hot_from", &hot_from);
@@ -270,6 +287,12 @@ static int load_clocks(struct hot *h, MDB_txn *txn) {
         rc = hot_meta_get_i64(h, txn, "next_node", &next_node);
     if (rc == MDB_SUCCESS)
         rc = newest_key(txn, h->db[DB_COMMITS], &committed);
+    if (rc == MDB_SUCCESS)
+        rc = hot_meta_get_i64(h, txn, "dated_through", &dated);
+    h->dated_saved_us = dated;
+    if (rc == MDB_SUCCESS && dated == INT64_MIN)
+        rc = find_dated(h, txn, &dated);
+    atomic_store(&h->dated_through_us, dated);
     atomic_store(&h->recorded_through_us, recorded_through);
     atomic_store(&h->hot_from_us, hot_from);
     atomic_store(&h->committed_us, committed);
@@ -353,7 +376,6 @@ static enum bf_code hot_new(const struct hot_settings *settings, struct hot **ou
     struct hot *h = calloc(1, sizeof *h);
     if (h == NULL)
         return bf_fail(err, BF_NOMEM, 0, "no memory for the hot store");
-    pthread_condattr_t attr;
     h->lock_fd = -1;
     h->page_bytes = (unsigned)sysconf(_SC_PAGESIZE);
     h->bytes_max = (uint64_t)settings->map_bytes_max / h->page_bytes * h->page_bytes;
@@ -365,10 +387,7 @@ static enum bf_code hot_new(const struct hot_settings *settings, struct hot **ou
     pthread_mutex_init(&h->pool_lock, NULL);
     pthread_mutex_init(&h->wait_lock, NULL);
     pthread_mutex_init(&h->note_lock, NULL);
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(&h->newer, &attr);
-    pthread_condattr_destroy(&attr);
+    bf_cond_init(&h->newer);
     h->dir = strdup(settings->dir);
     h->nodes = node_cache_new();
     *out = h;

@@ -9,6 +9,7 @@ void hot_watermarks(const struct hot *h, struct hot_watermarks *out) {
     *out = (struct hot_watermarks){
         .recorded_through_us = atomic_load(&h->recorded_through_us),
         .hot_from_us = atomic_load(&h->hot_from_us),
+        .dated_through_us = atomic_load(&h->dated_through_us),
         .bytes_used = atomic_load(&h->bytes_used),
         .bytes_max = h->bytes_max,
         .log_records = atomic_load(&h->log_records),

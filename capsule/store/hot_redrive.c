@@ -76,7 +76,7 @@ static int put_node(struct redrive *r) {
     rc = hot_get(r->txn, r->h->db[DB_NODE_TOPICS], &of, &row, sizeof row);
     if (rc != MDB_SUCCESS && rc != MDB_NOTFOUND)
         return rc;
-    node_topic_count(&row, rc == MDB_SUCCESS, 1, t, t, r->at_us);
+    node_topic_count(r->h, &row, rc == MDB_SUCCESS, 1, t, t, r->at_us);
     return hot_put(r->txn, r->h->db[DB_NODE_TOPICS], &of, &row, sizeof row);
 }
 

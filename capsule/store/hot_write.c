@@ -200,7 +200,9 @@ static int keys_by_node(struct commit *c, size_t *count) {
     return rc;
 }
 
-void node_topic_count(struct node_topic_row *row, bool found, size_t events, int64_t first_us, int64_t last_us, int64_t last_recorded_at_us) {
+void node_topic_count(struct hot *h, struct node_topic_row *row, bool found, size_t events, int64_t first_us, int64_t last_us, int64_t last_recorded_at_us) {
+    if (last_us > atomic_load(&h->dated_through_us))
+        atomic_store(&h->dated_through_us, last_us);
     if (!found)
         *row = (struct node_topic_row){.first_event_time_us = first_us, .last_event_time_us = INT64_MIN, .archived_last_us = NOTHING_ARCHIVED};
     row->events += events;
@@ -219,7 +221,7 @@ static int count_node_topic(struct commit *c, const struct sort_key *keys, size_
     int rc = hot_get(c->txn, c->h->db[DB_NODE_TOPICS], &key, &row, sizeof row);
     if (rc != MDB_SUCCESS && rc != MDB_NOTFOUND)
         return rc;
-    node_topic_count(&row, rc == MDB_SUCCESS, n, first, last, (int64_t)keys[n - 1].w[2]);
+    node_topic_count(c->h, &row, rc == MDB_SUCCESS, n, first, last, (int64_t)keys[n - 1].w[2]);
     if (run >= 0)
         node_run_mark(&c->runs, (uint32_t)run, &row);
     return hot_put(c->txn, c->h->db[DB_NODE_TOPICS], &key, &row, sizeof row);

@@ -38,6 +38,9 @@ int64_t store_archived_through(const struct store *s);
 /* This instance's own. */
 int64_t store_own_recorded_through(const struct store *s);
 int64_t store_own_archived_through(const struct store *s);
+/* No event that was recorded by us (at most store_recorded_through()) is dated later than that. With others nobody knows, but there a watermark follows the clock
+ * within a second, and with it whatever becomes true meanwhile: true. */
+bool store_all_dated_by(const struct store *s, int64_t us);
 /* With others: what this instance may have answered for before they came, by its own clock. store_recorded_through() passes it within a second. Alone: INT64_MIN. */
 int64_t store_alone_through(const struct store *s);
 /* Wait until store_recorded_through() is above after_us, at most `ms`; false: it is not yet. */

@@ -3,13 +3,12 @@
  * would wait until their time is over. */
 #include "store_pool.h"
 
+#include "bf_cond.h"
 #include "bf_loop.h"
 
-#include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 struct waiter {
     struct waiter *next;
@@ -68,18 +67,6 @@ void store_pool_free(struct store_pool *p) {
     free(p);
 }
 
-static struct timespec deadline_after(int64_t ms) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    t.tv_sec += (time_t)(ms / 1000);
-    t.tv_nsec += (long)(ms % 1000) * 1000000;
-    if (t.tv_nsec >= 1000000000) {
-        t.tv_sec++;
-        t.tv_nsec -= 1000000000;
-    }
-    return t;
-}
-
 static void leave_queue(struct store_pool *p, const struct waiter *w) {
     struct waiter **at = &p->first, *before = NULL;
     while (*at != w) {
@@ -94,18 +81,14 @@ static void leave_queue(struct store_pool *p, const struct waiter *w) {
 
 /* Under the lock. NULL: the time is over. */
 static struct archive *wait_turn(struct store_pool *p) {
-    struct timespec deadline = deadline_after(p->wait_ms);
+    struct timespec deadline = bf_cond_in_ms(p->wait_ms);
     struct waiter w = {0};
-    pthread_condattr_t attr;
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(&w.served, &attr);
-    pthread_condattr_destroy(&attr);
+    bf_cond_init(&w.served);
     *(p->last ? &p->last->next : &p->first) = &w;
     p->last = &w;
-    int rc = 0;
-    while (!w.connection && rc == 0) {
-        rc = pthread_cond_timedwait(&w.served, &p->lock, &deadline);
+    bool in_time = true;
+    while (!w.connection && in_time) {
+        in_time = bf_cond_wait_until(&w.served, &p->lock, &deadline);
     }
     if (!w.connection) {
         leave_queue(p, &w);

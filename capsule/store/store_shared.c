@@ -51,6 +51,12 @@ int64_t store_recorded_through(const struct store *s) {
     return store_is_shared(s) ? atomic_load(&s->closed_us) : store_own_recorded_through(s);
 }
 
+bool store_all_dated_by(const struct store *s, int64_t us) {
+    struct hot_watermarks w;
+    hot_watermarks(s->hot, &w);
+    return w.dated_through_us <= us || store_is_shared(s);
+}
+
 int64_t store_alone_through(const struct store *s) {
     return store_is_shared(s) ? atomic_load(&s->alone_through_us) : INT64_MIN;
 }

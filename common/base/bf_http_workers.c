@@ -1,12 +1,11 @@
 /* The threads beside the event loops: each handles one request to its end, however long it waits. There is one more whenever a request comes and none
  * is free, so there are never more than connections; who has had nothing to do for ten seconds leaves. */
+#include "bf_cond.h"
 #include "bf_http_internal.h"
 
-#include <errno.h>
 #include <stdlib.h>
-#include <time.h>
 
-#define IDLE_S 10
+#define IDLE_MS 10000
 #define STACK_BYTES ((size_t)512 * 1024)
 
 struct bf_workers {
@@ -23,11 +22,7 @@ enum bf_code bf_workers_new(struct bf_workers **out, struct bf_err *err) {
     if (w == NULL) {
         return bf_fail(err, BF_NOMEM, 0, "out of memory for the HTTP server");
     }
-    pthread_condattr_t attr;
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(&w->work, &attr);
-    pthread_condattr_destroy(&attr);
+    bf_cond_init(&w->work);
     pthread_cond_init(&w->ended, NULL);
     pthread_mutex_init(&w->lock, NULL);
     *out = w;
@@ -53,13 +48,11 @@ void bf_workers_free(struct bf_workers *w) {
 
 /* Under lock. False: nothing came for a while, or nothing will come any more. */
 static bool await_work(struct bf_workers *w) {
-    struct timespec until;
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec += IDLE_S;
-    int rc = 0;
+    struct timespec until = bf_cond_in_ms(IDLE_MS);
+    bool in_time = true;
     w->idle++;
-    while (w->first == NULL && !w->over && rc == 0) {
-        rc = pthread_cond_timedwait(&w->work, &w->lock, &until);
+    while (w->first == NULL && !w->over && in_time) {
+        in_time = bf_cond_wait_until(&w->work, &w->lock, &until);
     }
     w->idle--;
     return w->first != NULL;

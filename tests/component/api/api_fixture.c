@@ -60,6 +60,7 @@ void fx_open_guarded(struct fx *f, const char *conninfo, const char *tokens_file
     bf_uuid_format(f->capsule.instance, &me);
     f->capsule.cluster_id = strdup("test");
     f->capsule.started_at_us = bf_time_now_us();
+    f->capsule.started_monotonic_us = bf_time_monotonic_us();
     atomic_store(&f->capsule.ingesting, true);
     f->settings.http_host = strdup("127.0.0.1");
     f->settings.http_loops = 2;

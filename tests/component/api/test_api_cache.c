@@ -122,6 +122,13 @@ static void test_open_range__has_no_tag_and_must_be_asked_again(void **state) {
     assert_int_equal(fx_get(F, "/v1/events"), 200); /* all is archived: a tag, but what the URL means may change */
     assert_non_null(header("ETag"));
     assert_string_equal(header("Cache-Control"), "private, no-cache");
+    for (size_t i = 0; i < 2; i++) { /* nothing new: neither is anybody's state */
+        const char *path = i == 0 ? "/v1/state" : "/v1/nodes/rim:metric:test:N001/state";
+        char line[120];
+        assert_int_equal(fx_get(F, "%s", path), 200);
+        snprintf(line, sizeof(line), "If-None-Match: %s", header("ETag"));
+        assert_int_equal(get_with(line, path), 304);
+    }
     fx_put(F, FAST, 0, "rim:metric:test:N001", NULL, INT64_C(1700000000000001), 5, NULL, NULL);
     fx_commit(F);
     for (size_t i = 0; i < QUESTIONS; i++) {

@@ -1,6 +1,8 @@
 /* State of a node and of the world, as of and known by, against brute force. */
 #include "api_fixture.h"
 
+#include "bf_time.h"
+
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -64,6 +66,55 @@ static void test_state__is_what_brute_force_finds(void **state) {
         assert_int_equal(fx_time(answer, "recorded_through"), known_by);
         json_decref(answer);
     }
+}
+
+/* The bytes of an answer, and of the same question with known_by set to what it said. */
+static void check_repeated(const char *path) {
+    struct bf_buf first;
+    bf_buf_init(&first, 1 << 20);
+    assert_int_equal(fx_get(F, "%s", path), 200);
+    bf_buf_append(&first, fx.body.data, fx.body.len);
+    fx_put(F, FAST, 0, fx_node(3), NULL, bf_time_now_us(), 1, NULL, NULL);
+    char known[BF_TIME_TEXT_LEN + 1];
+    bf_time_format(known, store_recorded_through(fx.capsule.store));
+    fx_commit(F);
+    assert_int_equal(fx_get(F, "%s%cknown_by=%s", path, strchr(path, '?') ? '&' : '?', known), 200);
+    assert_int_equal(fx.body.len, first.len);
+    assert_memory_equal(fx.body.data, first.data, first.len);
+    bf_buf_fini(&first);
+}
+
+static void test_state__asked_again_by_what_was_recorded_is_the_same(void **state) {
+    (void)state;
+    char of_node[100];
+    snprintf(of_node, sizeof of_node, "/v1/nodes/%s/state", fx_node(3));
+    check_repeated(of_node);
+    check_repeated("/v1/state");
+    check_repeated("/v1/state?format=json");
+    json_t *answer = fx_json(F, "%s", of_node);
+    assert_int_equal(fx_time(answer, "as_of"), fx_time(answer, "recorded_through"));
+    json_decref(answer);
+}
+
+/* What is dated later than it was recorded becomes true when its time comes, also when nothing else is recorded meanwhile. */
+static void test_state__what_lies_ahead_comes_true(void **state) {
+    (void)state;
+    const char *node = "rim:metric:test:soon";
+    int64_t soon_us = (bf_time_now_us() / 1000 + 400) * 1000; /* an event time is written in milliseconds */
+    fx_put(F, FAST, 0, node, NULL, soon_us, 1, NULL, NULL);
+    fx_commit(F);
+    for (bool there = false; !there;) {
+        int64_t before_us = bf_time_now_us();
+        json_t *answer = fx_json(F, "/v1/nodes/%s/state", node);
+        int64_t as_of_us = fx_time(answer, "as_of");
+        assert_true(as_of_us >= before_us && as_of_us <= bf_time_now_us());
+        there = json_array_size(json_object_get(answer, "states")) == 1;
+        assert_true(there == (as_of_us >= soon_us));
+        json_decref(answer);
+    }
+    fx_put(F, FAST, 0, node, NULL, soon_us, 2, NULL, NULL);
+    fx_commit(F); /* recorded later than all is dated */
+    check_repeated("/v1/state");
 }
 
 static void test_state__defaults_to_now(void **state) {
@@ -236,6 +287,8 @@ int main(void) {
         cmocka_unit_test(test_world__is_what_accept_asks_for),
         cmocka_unit_test(test_node__says_its_ends_and_counts),
         cmocka_unit_test(test_state__of_what_is_being_rebuilt_is_a_503_and_never_a_part_of_it),
+        cmocka_unit_test(test_state__asked_again_by_what_was_recorded_is_the_same),
+        cmocka_unit_test(test_state__what_lies_ahead_comes_true),
         cmocka_unit_test(test_state__defaults_to_now),
     };
     return cmocka_run_group_tests(tests, setup, teardown);

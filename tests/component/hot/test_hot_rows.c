@@ -2,6 +2,7 @@
 #include "rows_fixture.h"
 
 #include "bf_sha256.h"
+#include "hot_internal.h"
 #include "bf_time.h"
 
 #include <stdio.h>
@@ -111,6 +112,14 @@ static void test_ids__an_evicted_id_is_still_recognised(void **state) {
 
 /* ---- clocks and waiting ---- */
 
+static void reopen(struct fixture *f) {
+    struct bf_err err;
+    hot_close(f->h);
+    hot_batch_free(f->b);
+    f->h = fixture_open(f->dir, FIXTURE_MAP_BYTES);
+    assert_ok(hot_batch_new(f->h, &f->b, &err));
+}
+
 static void test_clock__goes_beyond_what_was_reserved_and_never_back(void **state) {
     struct fixture *f = *state;
     int64_t reserved = bf_time_now_us() + 3600000000;
@@ -120,14 +129,47 @@ static void test_clock__goes_beyond_what_was_reserved_and_never_back(void **stat
     commit(f);
     assert_true(f->result.recorded_through_us > reserved);
     int64_t through = f->result.recorded_through_us;
-    hot_close(f->h);
-    hot_batch_free(f->b);
-    f->h = fixture_open(f->dir, FIXTURE_MAP_BYTES);
-    struct bf_err err;
-    assert_ok(hot_batch_new(f->h, &f->b, &err));
+    reopen(f);
     add(f, 0, 1, 2, 100, "a");
     commit(f);
     assert_true(f->result.recorded_through_us > through);
+}
+
+static int64_t dated_through(const struct hot *h) {
+    struct hot_watermarks w;
+    hot_watermarks(h, &w);
+    return w.dated_through_us;
+}
+
+static void test_dated__is_the_latest_event_time_of_all_that_is_known(void **state) {
+    struct fixture *f = *state;
+    struct bf_err err;
+    struct hot_known_id known = {.topic = text(TOPIC), .node_id = text("rim:metric:test:other"), .id = uuid_of(9), .revision = 1, .recorded_at_us = 50,
+                                 .event_time_us = 900};
+    assert_true(dated_through(f->h) == INT64_MIN);
+    add(f, 0, 0, 1, 700, "a");
+    add(f, 0, 1, 2, 300, "b");
+    commit(f);
+    assert_int_equal(dated_through(f->h), 700);
+    add(f, 0, 2, 3, 500, "c");
+    commit(f);
+    assert_int_equal(dated_through(f->h), 700);
+    reopen(f);
+    assert_int_equal(dated_through(f->h), 700);
+    assert_ok(hot_learn_ids(f->h, &known, 1, &err)); /* only the archive has it */
+    assert_ok(hot_set_hot_from(f->h, 51, &err));
+    assert_int_equal(dated_through(f->h), 900);
+    reopen(f);
+    assert_int_equal(dated_through(f->h), 900);
+    MDB_txn *txn; /* a store from before this was noted */
+    struct hot_key row = {.len = 0};
+    key_raw(&row, "dated_through", strlen("dated_through"));
+    assert_ok(hot_write_begin(f->h, &txn, &err));
+    assert_int_equal(hot_del(txn, f->h->db[DB_META], &row), MDB_SUCCESS);
+    assert_ok(hot_write_end(f->h, txn, BF_OK, &(struct hot_publish){0}, &err));
+    reopen(f);
+    assert_int_equal(dated_through(f->h), 900);
+    assert_ok(hot_check(f->h, &err));
 }
 
 static void test_wait__returns_when_something_newer_is_committed(void **state) {
@@ -413,10 +455,7 @@ static void test_notes__survive_a_reopen_once_committed_or_synced(void **state) 
     assert_int_equal(hot_note_get(f->h, "dlq", 0), 17);
     assert_int_equal(hot_note_get(f->h, "other", -1), -1);
     assert_ok(hot_sync(f->h, &err));
-    hot_close(f->h);
-    hot_batch_free(f->b);
-    f->h = fixture_open(f->dir, FIXTURE_MAP_BYTES);
-    assert_ok(hot_batch_new(f->h, &f->b, &err));
+    reopen(f);
     assert_int_equal(hot_note_get(f->h, "dlq", 0), 17);
 }
 
@@ -495,6 +534,7 @@ int main(void) {
         TEST(test_forget__a_partition_goes_back_to_what_is_archived),
         TEST(test_evict__takes_the_oldest_and_leaves_counts),
         TEST(test_nodes__come_in_byte_order_by_prefix_and_page),
+        TEST(test_dated__is_the_latest_event_time_of_all_that_is_known),
         TEST(test_notes__survive_a_reopen_once_committed_or_synced),
         TEST(test_schemas__are_kept_whole),
         TEST(test_fetch__a_question_without_sense_is_refused),

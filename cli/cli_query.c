@@ -194,8 +194,8 @@ done:
 
 static const struct bf_setting state_table[] = {
     CLI_OPTION_ROWS(struct query),
-    PARAM(0, "as-of", TEXT, "What was true then (default: now)"),
-    PARAM(1, "known-by", TEXT, "As we knew it then (default: now)"),
+    PARAM(0, "as-of", TEXT, "What was true then (default: known-by)"),
+    PARAM(1, "known-by", TEXT, "As we knew it then (default: all that is recorded)"),
     PARAM(2, "topic", TEXT, "Only of this topic"),
     CLI_OPTIONS_END,
 };

@@ -16,8 +16,8 @@ struct world_options {
 
 static const struct bf_setting table[] = {
     CLI_OPTION_ROWS(struct world_options),
-    ROW("as-of", as_of, "What was true then (default: now)"),
-    ROW("known-by", known_by, "As we knew it then (default: now)"),
+    ROW("as-of", as_of, "What was true then (default: known-by)"),
+    ROW("known-by", known_by, "As we knew it then (default: all that is recorded)"),
     ROW("topic", topic, "Only of this topic"),
     ROW("prefix", prefix, "Only nodes whose id begins so"),
     CLI_OPTIONS_END,

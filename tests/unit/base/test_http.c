@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 static int loops; /* 0: a thread per connection; else from the command line */
@@ -56,10 +57,17 @@ static void on_large(struct bf_http_request *req, void *ctx) {
     assert_null(body.data);
 }
 
+static void on_slow(struct bf_http_request *req, void *ctx) {
+    (void)ctx;
+    usleep(200000);
+    bf_http_reply(req, 200, "text/plain", "late", 4);
+}
+
 static const char *const params[] = {"limit", NULL};
 static const struct bf_http_route routes[] = {{"GET", "/echo/{id}", on_echo, params, 0}, {"POST", "/echo/{id}", on_echo, params, 1000},
                                               {"GET", "/silent", on_silent, params, 0},  {"GET", "/fail/{code}", on_fail, params, 0},
-                                              {"GET", "/large", on_large, params, 0},    {0}};
+                                              {"GET", "/large", on_large, params, 0},    {"GET", "/slow", on_slow, params, 0},
+                                              {0}};
 
 static void observe(void *ctx, const char *method, const char *route, int status, double seconds) {
     (void)ctx;
@@ -357,6 +365,33 @@ static void test_http__stop_does_not_wait_for_idle_connections(void **state) {
     }
 }
 
+/* RFC 9112, 9.6: one that has sent all it wants to may close that direction, before or while its answer is made. */
+static void test_http__who_has_closed_only_its_sending_side_is_answered(void **state) {
+    (void)state;
+    static const struct {
+        const char *path;
+        size_t bytes;
+        useconds_t closes_after_us;
+    } cases[] = {{"/echo/1", 4, 0}, {"/slow", 4, 0}, {"/slow", 4, 50000}, {"/large", 3 << 20, 0}, {"/large", 3 << 20, 1000}};
+    char *answer = malloc(4 << 20);
+    assert_non_null(answer);
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        char request[100];
+        bool closed = false;
+        int fd = raw_connect(bf_http_port(server)), len = snprintf(request, sizeof request, "GET %s HTTP/1.1\r\nHost: x\r\n\r\n", cases[i].path);
+        raw_send(fd, request, (size_t)len);
+        usleep(cases[i].closes_after_us);
+        assert_int_equal(shutdown(fd, SHUT_WR), 0);
+        size_t got = raw_read_all(fd, answer, 4 << 20, 5000, &closed);
+        const char *body = strstr(answer, "\r\n\r\n");
+        assert_true(closed);
+        assert_non_null(body);
+        assert_int_equal(got - (size_t)(body + 4 - answer), cases[i].bytes);
+        close(fd);
+    }
+    free(answer);
+}
+
 static void test_client__calls_headers_bodies_and_errors(void **state) {
     (void)state;
     struct bf_http_client *c = NULL;
@@ -408,6 +443,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(test_http__a_slow_head_is_cut_although_bytes_keep_coming),
         cmocka_unit_test(test_http__a_second_server_takes_a_free_port_or_says_again),
         cmocka_unit_test(test_http__stop_does_not_wait_for_idle_connections),
+        cmocka_unit_test(test_http__who_has_closed_only_its_sending_side_is_answered),
         cmocka_unit_test(test_client__calls_headers_bodies_and_errors),
     };
     return cmocka_run_group_tests(tests, start, stop);

@@ -153,7 +153,8 @@ static enum bf_code check_node(const struct signal_check *sc, const json_t *valu
     if (node == NULL) return bf_fail(err, BF_INVALID, 0, "%s is missing", path);
     if (!json_is_string(node)) return bf_fail(err, BF_INVALID, 0, "%s is no string", path);
     *key = (struct bf_slice){json_string_value(node), json_string_length(node)};
-    return bf_node_id_parse(*key, NULL, err) == BF_OK ? BF_OK : bf_err_prepend(err, "%s", path);
+    enum bf_code code = bf_node_id_parse(*key, NULL, err); /* names itself rim_node_id */
+    return code == BF_OK || strcmp(path, "rim_node_id") == 0 ? code : bf_err_prepend(err, "%s", path);
 }
 
 static enum bf_code check_time(const char *path, const json_t *time, int64_t unit_us, struct bf_err *err) {

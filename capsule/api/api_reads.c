@@ -191,14 +191,15 @@ static bool resume(struct api_call *call, uint64_t seal, struct archive_reads_qu
 static void end_page(struct api_call *call, const struct listing *l, uint64_t seal) {
     char next[CURSOR_ENCODED_MAX];
     struct api_cursor c = {.kind = CURSOR_READS, .primary = l->last_id, .text = {l->last_instance.b, sizeof(l->last_instance.b)}};
+    int64_t through = store_recorded_through(call->capsule->store);
     if (l->more) {
         api_cursor_encode(&c, seal, next);
-        api_link_next(call, next);
     }
     bf_json_array_end(&call->json);
-    bf_json_key(&call->json, "next");
-    bf_json_string(&call->json, l->more ? next : NULL);
+    api_page_end(call, l->more ? next : NULL, through);
     bf_json_object_end(&call->json);
+    call->rows = (int64_t)l->count;
+    api_reply(call, 200, through);
 }
 
 /* All of the archive's; what this instance recorded before the question is shipped first, so that it is among them. */
@@ -228,6 +229,4 @@ void api_get_reads(struct bf_http_request *req, void *ctx) {
         return;
     }
     end_page(&call, &l, seal);
-    call.rows = (int64_t)l.count;
-    api_reply(&call, 200, store_recorded_through(call.capsule->store));
 }

@@ -100,11 +100,10 @@ static void write_question(struct bf_json *j, const struct replay_job *job) {
     bf_json_member_int(j, "partitions", job->partitions);
 }
 
-static void write_job(struct bf_json *j, const struct replay_job *job) {
+static void write_members(struct bf_json *j, const struct replay_job *job) {
     char id[BF_UUID_TEXT_LEN + 1];
     double progress = progress_of(job);
     bf_uuid_format(id, &job->id);
-    bf_json_object(j);
     bf_json_member_string(j, "id", id);
     bf_json_member_string(j, "state", replay_state_name(job->state));
     write_question(j, job);
@@ -116,12 +115,20 @@ static void write_job(struct bf_json *j, const struct replay_job *job) {
     member_time(j, "started_at", job->started_at_us);
     member_time(j, "ended_at", job->ended_at_us);
     bf_json_member_string(j, "detail", job->detail[0] ? job->detail : NULL);
-    bf_json_object_end(j);
+}
+
+/* Ends the object of an answer. */
+static void answer(struct api_call *call, int status) {
+    int64_t through = store_recorded_through(call->capsule->store);
+    bf_json_member_time(&call->json, "recorded_through", through);
+    bf_json_object_end(&call->json);
+    api_reply(call, status, through);
 }
 
 static void answer_job(struct api_call *call, int status, const struct replay_job *job) {
-    write_job(&call->json, job);
-    api_reply(call, status, store_recorded_through(call->capsule->store));
+    bf_json_object(&call->json);
+    write_members(&call->json, job);
+    answer(call, status);
 }
 
 /* ---- asking for one ---- */
@@ -216,8 +223,7 @@ static void dry_run(struct api_call *call, const struct event_query *q, const st
     write_question(&call->json, job);
     bf_json_member_int(&call->json, "events", events);
     bf_json_member_int(&call->json, "bytes", bytes);
-    bf_json_object_end(&call->json);
-    api_reply(call, 200, store_recorded_through(call->capsule->store));
+    answer(call, 200);
 }
 
 static void begin_job(struct api_call *call, const struct event_query *q, struct replay_job *job) {
@@ -297,12 +303,13 @@ void api_get_replays(struct bf_http_request *req, void *ctx) {
     bf_json_key(&call.json, "replays");
     bf_json_array(&call.json);
     for (size_t i = 0; i < count; i++) {
-        write_job(&call.json, &jobs[i]);
+        bf_json_object(&call.json);
+        write_members(&call.json, &jobs[i]);
+        bf_json_object_end(&call.json);
     }
     bf_json_array_end(&call.json);
-    bf_json_object_end(&call.json);
     free(jobs);
-    api_reply(&call, 200, store_recorded_through(call.capsule->store));
+    answer(&call, 200);
 }
 
 static bool path_id(struct api_call *call, struct bf_uuid *out) {

@@ -123,7 +123,7 @@ static void test_encode__names_field_and_reason(void **state) {
         {"{}", "rim_node_id is missing"},
         {"{\"rim_node_id\":null}", "rim_node_id is missing"},
         {"{\"rim_node_id\":5}", "rim_node_id is no string"},
-        {"{\"rim_node_id\":\"rim:planet:a:b\"," TIME "}", "rim_node_id: rim_node_id: nodeType is none of"},
+        {"{\"rim_node_id\":\"rim:planet:a:b\"," TIME "}", "rim_node_id: nodeType is none of"},
         {"{\"rim_node_id\":\"rim:entity:UPPER:b\"," TIME "}", "namespace has byte 0x55"},
         {"{" NODE "}", "vector_timestamp.event_ts_ms is missing"},
         {"{" NODE ",\"vector_timestamp\":7}", "vector_timestamp.event_ts_ms is missing"},

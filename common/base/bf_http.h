@@ -1,7 +1,7 @@
 /* An HTTP/1.1 server (RFC 9110, RFC 9112) on libmicrohttpd: routes, strict requests, bounded everything.
  *
  * A handler may block (a database, a full queue) and a stream's reader may wait: each connection has a thread of its own, or, where `loops` are asked for,
- * a request that waits has one while it does (a client that closes its sending side meanwhile may get no answer). Connections are limited in
+ * a request that waits has one while it does. A client that closes its sending side is answered (RFC 9112, 9.6). Connections are limited in
  * total and per address, the request head has a deadline, bodies have a limit per route. What smuggles requests (two
  * Content-Length, Content-Length with Transfer-Encoding, bare LF, two Host) is refused with 400 and the connection closed.
  * Path segments and query values are percent-decoded once, each by itself; %00 and invalid UTF-8 are refused.

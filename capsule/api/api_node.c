@@ -183,7 +183,8 @@ static enum bf_code write_state(struct api_call *call, struct bf_slice node, int
 
 bool api_as_of(struct api_call *call, const struct api_known *known, int64_t *as_of_us) {
     bool as_known = bf_http_query(call->req, "known_by") || store_all_dated_by(call->capsule->store, known->known_by_us);
-    *as_of_us = as_known ? known->known_by_us : bf_time_now_us();
+    int64_t now_us = bf_time_now_us(); /* earlier than what was recorded when the clock was set back */
+    *as_of_us = as_known || now_us < known->known_by_us ? known->known_by_us : now_us;
     return api_param_time(call, "as_of", as_of_us);
 }
 

@@ -271,7 +271,7 @@ class Capsule:
     starts = 0
 
     def __init__(self, line, conninfo, name="a", group=None, extra=(), registry=None):
-        self.line, self.conninfo, self.group, self.extra = line, conninfo, group, list(extra)
+        self.line, self.conninfo, self.group, self.extra, self.env = line, conninfo, group, list(extra), {}
         self.dir = os.path.join(tempfile.mkdtemp(prefix=name + ".", dir=line.dir), "d")
         self.registry = registry or line.registry.url
         self.process, self.log_path = None, os.path.join(os.path.dirname(self.dir), "log")
@@ -289,7 +289,7 @@ class Capsule:
                 "--group", self.group or f"{os.path.basename(os.path.dirname(self.dir))}.{Capsule.starts}"] + self.extra + list(extra)
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen(argv, stdout=log, stderr=log, stdin=subprocess.DEVNULL,
-                                            env={**os.environ, "BF_FAILPOINTS": failpoints})
+                                            env={**os.environ, **self.env, "BF_FAILPOINTS": failpoints})
         if wait:
             wait_until(self.serves, "capsule serves", 60)
         return self

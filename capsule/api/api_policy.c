@@ -3,7 +3,10 @@
 
 #include "bf_token.h"
 
+#include <stdint.h>
 #include <string.h>
+
+#define KEPT 32
 
 static const struct api_policy policies[] = {
     {"GET", "/v1/events", BF_SCOPE_READ, API_BY_TOPIC | API_BY_NODE | API_HISTORY},
@@ -38,19 +41,24 @@ static const struct api_policy policies[] = {
     {"GET", "/openapi.json", 0, API_OPEN},
 };
 
-const struct api_policy *api_policy_of(const struct bf_http_route *route) {
-    static _Thread_local const struct bf_http_route *last_route;
-    static _Thread_local const struct api_policy *last;
-    if (route == last_route) { /* a connection's requests mostly are of one kind */
-        return last;
-    }
-    const struct api_policy *found = NULL;
-    for (size_t i = 0; i < sizeof(policies) / sizeof(*policies) && !found; i++) {
+static const struct api_policy *look_up(const struct bf_http_route *route) {
+    for (size_t i = 0; i < sizeof(policies) / sizeof(*policies); i++) {
         if (strcmp(policies[i].pattern, route->pattern) == 0 && strcmp(policies[i].method, route->method) == 0) {
-            found = &policies[i];
+            return &policies[i];
         }
     }
-    last_route = route;
-    last = found;
-    return found;
+    return NULL;
+}
+
+const struct api_policy *api_policy_of(const struct bf_http_route *route) {
+    static _Thread_local struct {
+        const struct bf_http_route *route;
+        const struct api_policy *policy;
+    } kept[KEPT]; /* an event loop's requests are of several kinds */
+    size_t at = ((uintptr_t)route / sizeof(*route)) % KEPT;
+    if (kept[at].route != route) {
+        kept[at].route = route;
+        kept[at].policy = look_up(route);
+    }
+    return kept[at].policy;
 }

@@ -77,7 +77,7 @@ enum bf_code fetch_collect_sources(struct fetch *f, struct source *sources, size
     enum bf_code code = BF_OK;
     best_init(&best, f);
     for (size_t i = 0; i < count && code == BF_OK; i++) {
-        while (!sources[i].done && (code = fetch_look(f, err)) == BF_OK) {
+        while (!sources[i].done && (code = look(&f->looked, err)) == BF_OK) {
             code = best_offer(&best, f, sources[i].recorded_at_us, err);
             int rc = code == BF_OK ? source_next(&sources[i]) : MDB_SUCCESS;
             if (rc != MDB_SUCCESS)
@@ -99,7 +99,7 @@ static int offer_revision(void *ctx, const struct id_known *known) {
     struct offer *o = ctx;
     struct bf_slice record;
     int rc = hot_log_get(o->f->h, o->f->txn, known->recorded_at_us, &record);
-    if (rc == MDB_SUCCESS && (o->code = fetch_look(o->f, o->err)) == BF_OK)
+    if (rc == MDB_SUCCESS && (o->code = look(&o->f->looked, o->err)) == BF_OK)
         o->code = best_offer(o->best, o->f, known->recorded_at_us, o->err);
     return rc == MDB_NOTFOUND || o->code != BF_OK ? MDB_SUCCESS : rc;
 }

@@ -44,17 +44,20 @@ bool index_writer_is_new(const struct index_writer *w, const struct hot_key *key
     return c > 0 || (c == 0 && key->len > w->last_len);
 }
 
-int index_writer_put(struct index_writer *w, const struct hot_key *key, const void *data, size_t len) {
-    MDB_val k = key_val(key), v = {len, (void *)(uintptr_t)data};
+static int put(struct index_writer *w, const struct hot_key *key, MDB_val *value, unsigned where_others_are) {
+    MDB_val k = key_val(key);
     w->appending = index_writer_is_new(w, key);
-    return mdb_cursor_put(w->cur, &k, &v, w->appending ? MDB_APPEND : 0);
+    return mdb_cursor_put(w->cur, &k, value, w->appending ? MDB_APPEND : where_others_are);
+}
+
+int index_writer_put(struct index_writer *w, const struct hot_key *key, const void *data, size_t len) {
+    MDB_val value = {len, (void *)(uintptr_t)data};
+    return put(w, key, &value, 0);
 }
 
 int index_writer_add(struct index_writer *w, const struct hot_key *key, const void *data, size_t len, MDB_val *there) {
-    MDB_val k = key_val(key);
     *there = (MDB_val){len, (void *)(uintptr_t)data};
-    w->appending = index_writer_is_new(w, key);
-    return mdb_cursor_put(w->cur, &k, there, w->appending ? MDB_APPEND : MDB_NOOVERWRITE);
+    return put(w, key, there, MDB_NOOVERWRITE);
 }
 
 /* ---- preparing ---- */

@@ -107,7 +107,7 @@ static enum bf_code stream(struct fetch *f, struct source *sources, size_t count
         }
         if (next == NULL)
             return BF_OK;
-        enum bf_code code = fetch_look(f, err);
+        enum bf_code code = look(&f->looked, err);
         if (code == BF_OK && worth_a_look(f, next))
             code = fetch_offer(f, next->recorded_at_us, err);
         if (code != BF_OK)
@@ -155,7 +155,7 @@ static enum bf_code stream_log(struct fetch *f, struct bf_err *err) {
     while (rc == MDB_SUCCESS && code == BF_OK && !s.done && !f->more) {
         struct record_peek peek;
         struct bf_slice record = {s.value.mv_data, s.value.mv_size};
-        code = fetch_look(f, err);
+        code = look(&f->looked, err);
         if (code == BF_OK && !record_peek(record, &peek))
             code = hot_corrupt(err, "a record's head");
         else if (code == BF_OK && peek.type == RECORD_EVENT && topic_filter_allows(&f->topics, peek.topic_no))

@@ -1,4 +1,4 @@
-/* The fetch in progress, shared by its two files. Lives on one thread's stack, inside one read transaction. */
+/* How far an answer may search, and the fetch in progress, shared by its two files. Lives on one thread's stack, inside one read transaction. */
 #ifndef HOT_FETCH_H
 #define HOT_FETCH_H
 
@@ -6,6 +6,11 @@
 #include "hot_internal.h"
 
 #define LOOKS_QUICK 4096 /* places that an event loop may look at for one answer; with more of them it is another thread's work */
+
+/* Before the next place is looked at; *looked: for this answer so far. */
+static inline enum bf_code look(size_t *looked, struct bf_err *err) {
+    return ++*looked > LOOKS_QUICK && bf_loop_refuses() ? bf_fail(err, BF_AGAIN, 0, "a long search") : BF_OK;
+}
 
 struct fetch {
     struct hot *h;
@@ -21,10 +26,6 @@ struct fetch {
     bool more; /* something fits beyond the limit */
 };
 
-/* Before the next place is looked at. */
-static inline enum bf_code fetch_look(struct fetch *f, struct bf_err *err) {
-    return ++f->looked > LOOKS_QUICK && bf_loop_refuses() ? bf_fail(err, BF_AGAIN, 0, "a long search") : BF_OK;
-}
 
 /* A view of the event recorded then, into the store: good as long as the transaction. */
 BF_MUST_CHECK enum bf_code fetch_view(struct fetch *f, int64_t recorded_at_us, struct event *ev, struct bf_err *err);

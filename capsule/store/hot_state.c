@@ -152,13 +152,12 @@ static enum bf_code search_back(struct state *s, uint32_t node_no, const struct 
     enum bf_code code = BF_OK;
     int rc = open_history(s, node_no, t, sources, &count);
     while (rc == MDB_SUCCESS && code == BF_OK && !*found && (src = latest_of(sources, count)) != NULL) {
-        if (src->recorded_at_us >= s->hot_from_us && src->recorded_at_us <= s->q->known_by_us) {
+        code = look(&s->looked, err);
+        if (code == BF_OK && src->recorded_at_us >= s->hot_from_us && src->recorded_at_us <= s->q->known_by_us) {
             code = hot_event_view(s->h, s->txn, src->recorded_at_us, ev, err);
             if (code == BF_OK)
                 rc = judge(s, t->no, ev, found);
         }
-        if (++s->looked > LOOKS_QUICK && !*found && bf_loop_refuses())
-            code = bf_fail(err, BF_AGAIN, 0, "a long search");
         if (code == BF_OK && rc == MDB_SUCCESS && !*found)
             rc = source_next(src);
     }

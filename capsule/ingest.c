@@ -11,6 +11,7 @@
 #include "archiver.h"
 #include "bf_failpoint.h"
 #include "bf_log.h"
+#include "bf_room.h"
 #include "bf_stop.h"
 #include "bf_time.h"
 #include "dlq.h"
@@ -156,14 +157,8 @@ enum bf_code ingest_commit(struct ingest *in, struct bf_err *err) {
 }
 
 static enum bf_code add_row(struct ingest *in, uint32_t topic, int64_t kafka_time_us, struct bf_err *err) {
-    if (in->row_count == in->row_capacity) {
-        size_t capacity = in->row_capacity ? in->row_capacity * 2 : 4096;
-        struct batch_row *grown = realloc(in->rows, capacity * sizeof *grown);
-        if (!grown)
-            return bf_fail(err, BF_NOMEM, 0, "no memory for a batch of %zu records", capacity);
-        in->rows = grown;
-        in->row_capacity = capacity;
-    }
+    if (!bf_room(in->rows, in->row_count, in->row_capacity, 4096))
+        return bf_fail(err, BF_NOMEM, 0, "no memory for a batch of %zu records", in->row_count);
     in->rows[in->row_count++] = (struct batch_row){topic, kafka_time_us};
     return BF_OK;
 }

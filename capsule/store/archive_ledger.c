@@ -1,6 +1,8 @@
 /* What is kept beside the events: duplicates, quarantine, schemas, and the ids that a new hot store learns. */
 #include "archive_internal.h"
 
+#include "bf_room.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -47,14 +49,8 @@ static enum bf_code keep_poison(void *ctx, const PGresult *r, struct bf_err *err
     reason[n] = 0;
     if (!poison_reason_parse(reason, &x.reason))
         return bf_fail(err, BF_BROKEN, 0, "the archive has a reason of quarantine that is not known: %s", reason);
-    if (p->count == p->capacity) {
-        size_t capacity = p->capacity ? p->capacity * 2 : 64;
-        struct poison *more = realloc(p->all, capacity * sizeof *more);
-        if (!more)
-            return bf_fail(err, BF_NOMEM, 0, "no memory for %zu quarantined records", capacity);
-        p->all = more;
-        p->capacity = capacity;
-    }
+    if (!bf_room(p->all, p->count, p->capacity, 64))
+        return bf_fail(err, BF_NOMEM, 0, "no memory for %zu quarantined records", p->count);
     enum bf_code code = poison_copy(&p->all[p->count], &x, err);
     p->count += code == BF_OK;
     return code;

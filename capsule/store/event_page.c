@@ -1,6 +1,7 @@
 /* Copies of events and poison that outlive the store they came from. The bytes of one event lie in one piece of the page's arena, but for a topic that
  * is the event's before it. */
 #include "arena.h"
+#include "bf_room.h"
 #include "event.h"
 #include "hot.h"
 
@@ -23,18 +24,6 @@ void event_page_fini(struct event_page *p) {
     memset(p, 0, sizeof *p);
 }
 
-static bool page_room(struct event_page *p) {
-    if (p->count < p->capacity)
-        return true;
-    size_t capacity = p->capacity == 0 ? 16 : p->capacity * 2;
-    struct event *events = realloc(p->events, capacity * sizeof *events);
-    if (events == NULL)
-        return false;
-    p->events = events;
-    p->capacity = capacity;
-    return true;
-}
-
 static struct bf_slice put_slice(char **at, struct bf_slice from) {
     if (from.data == NULL)
         return BF_SLICE_NONE;
@@ -50,7 +39,7 @@ enum bf_code event_page_add(struct event_page *p, const struct event *ev, struct
     bool key_is_node = ev->key.data != NULL && ev->key.data == ev->node_id.data;
     size_t bytes = (topic.data != NULL ? 0 : ev->topic.len) + ev->node_id.len + ev->trace_id.len + ev->source_id.len +
                    (key_is_node ? 0 : ev->key.len) + ev->value.len + ev->headers.len;
-    char *at = page_room(p) ? arena_alloc(&p->arena, bytes == 0 ? 1 : bytes) : NULL;
+    char *at = bf_room(p->events, p->count, p->capacity, 16) ? arena_alloc(&p->arena, bytes == 0 ? 1 : bytes) : NULL;
     if (at == NULL)
         return bf_fail(err, BF_NOMEM, 0, "no memory for an event of %zu bytes in a page of %zu", bytes, p->count);
     struct event *copy = &p->events[p->count];

@@ -2,6 +2,7 @@
  * partition's next offset is comes from the store when the partition is first named, and is looked at again at commit. */
 #include "arena.h"
 #include "bf_hash.h"
+#include "bf_room.h"
 #include "hot_hash.h"
 #include "hot_internal.h"
 
@@ -57,18 +58,6 @@ static enum bf_code slot_load(struct hot *h, struct slot *s, struct bf_err *err)
     return BF_OK;
 }
 
-static bool slots_room(struct hot_batch *b) {
-    if (b->slot_count < b->slot_capacity)
-        return true;
-    size_t capacity = b->slot_capacity == 0 ? 16 : b->slot_capacity * 2;
-    struct slot *slots = realloc(b->slots, capacity * sizeof *slots);
-    if (slots == NULL)
-        return false;
-    b->slots = slots;
-    b->slot_capacity = capacity;
-    return true;
-}
-
 static bool slot_is(const struct hot_batch *b, const struct slot *s, struct bf_slice topic, int32_t partition) {
     const struct hot_topic *t = b->h->topics[s->topic_no];
     return s->partition == partition && t->len == topic.len && memcmp(t->name, topic.data, topic.len) == 0;
@@ -93,7 +82,7 @@ static enum bf_code slot_find(struct hot_batch *b, struct bf_slice topic, int32_
     enum bf_code code = hot_topic_intern(b->h, topic, &s.topic_no, err);
     if (code == BF_OK)
         code = slot_load(b->h, &s, err);
-    if (code == BF_OK && !slots_room(b))
+    if (code == BF_OK && !bf_room(b->slots, b->slot_count, b->slot_capacity, 16))
         code = bf_fail(err, BF_NOMEM, 0, "no memory for a batch of %zu partitions", b->slot_count);
     if (code != BF_OK)
         return code;
@@ -110,25 +99,15 @@ static enum bf_code check_offset(const struct hot_batch *b, const struct slot *s
                    (long long)offset, (long long)s->next_offset - 1);
 }
 
-static enum bf_code items_room(struct hot_batch *b, struct bf_err *err) {
-    if (b->item_count < b->item_capacity)
-        return BF_OK;
-    size_t capacity = b->item_capacity == 0 ? 1024 : b->item_capacity * 2;
-    struct item *items = capacity > UINT32_MAX ? NULL : realloc(b->items, capacity * sizeof *items);
-    if (items == NULL)
-        return bf_fail(err, BF_NOMEM, 0, "no memory for a batch of %zu records", b->item_count);
-    b->items = items;
-    b->item_capacity = capacity;
-    return BF_OK;
-}
-
 /* Find the partition, check that the offset ascends, make room: the item is added when everything else has worked. */
 static enum bf_code item_prepare(struct hot_batch *b, struct bf_slice topic, int32_t partition, int64_t offset, struct slot **slot,
                                  struct bf_err *err) {
     enum bf_code code = slot_find(b, topic, partition, slot, err);
     if (code == BF_OK)
         code = check_offset(b, *slot, offset, err);
-    return code == BF_OK ? items_room(b, err) : code;
+    if (code == BF_OK && (b->item_count == UINT32_MAX || !bf_room(b->items, b->item_count, b->item_capacity, 1024)))
+        code = bf_fail(err, BF_NOMEM, 0, "no memory for a batch of %zu records", b->item_count);
+    return code;
 }
 
 static void item_add(struct hot_batch *b, struct slot *slot, const struct item *item) {

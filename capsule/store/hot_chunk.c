@@ -5,6 +5,8 @@
 #include "arena.h"
 #include "hot_internal.h"
 
+#include "bf_room.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -150,14 +152,8 @@ static struct hot_chunk_kind *kind_find(struct hot_chunk *chunk, const struct ev
 }
 
 static struct hot_chunk_kind *kind_new(struct hot_chunk *chunk, const struct event *ev) {
-    if (chunk->kind_count == chunk->kind_capacity) {
-        size_t capacity = chunk->kind_capacity == 0 ? 16 : chunk->kind_capacity * 2;
-        struct hot_chunk_kind *grown = realloc(chunk->kinds, capacity * sizeof *grown);
-        if (grown == NULL)
-            return NULL;
-        chunk->kinds = grown;
-        chunk->kind_capacity = capacity;
-    }
+    if (!bf_room(chunk->kinds, chunk->kind_count, chunk->kind_capacity, 16))
+        return NULL;
     chunk->kind_last = chunk->kind_count++;
     struct hot_chunk_kind *k = &chunk->kinds[chunk->kind_last];
     *k = (struct hot_chunk_kind){ev->topic, ev->schema_id, ev->event_time_us, ev->event_time_us};

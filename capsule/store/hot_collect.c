@@ -4,6 +4,8 @@
  * page and not by the number of candidates. */
 #include "hot_fetch.h"
 
+#include "bf_room.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -30,14 +32,8 @@ static void best_trim(struct best *best) {
 static bool best_add(struct best *best, const struct event_pos *pos) {
     if (best->count == best->capacity && best->count / 2 >= best->wanted)
         best_trim(best);
-    if (best->count == best->capacity) {
-        size_t capacity = best->capacity == 0 ? 64 : best->capacity * 2;
-        struct event_pos *places = realloc(best->places, capacity * sizeof *places);
-        if (places == NULL)
-            return false;
-        best->places = places;
-        best->capacity = capacity;
-    }
+    if (!bf_room(best->places, best->count, best->capacity, 64))
+        return false;
     best->places[best->count++] = *pos;
     return true;
 }

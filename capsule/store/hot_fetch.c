@@ -4,6 +4,7 @@
  * index has the asked order (all revisions of an id; a node's history by recorded_at; a trace by event time), every candidate is looked at
  * and the best `limit` are kept. event_query_matches() is always the last word, on a view into the log; only what fits is copied out. */
 #include "hot_fetch.h"
+#include "bf_room.h"
 #include "hot_hash.h"
 
 #include <stdlib.h>
@@ -183,14 +184,8 @@ static void list_fini(struct source_list *list) {
 
 static enum bf_code list_add(struct fetch *f, struct source_list *list, enum hot_db db, const struct hot_key *prefix, const struct source_range *r,
                              struct bf_err *err) {
-    if (list->count == list->capacity) {
-        size_t capacity = list->capacity == 0 ? 8 : list->capacity * 2;
-        struct source *sources = realloc(list->sources, capacity * sizeof *sources);
-        if (sources == NULL)
-            return bf_fail(err, BF_NOMEM, 0, "no memory to merge %zu histories", list->count);
-        list->sources = sources;
-        list->capacity = capacity;
-    }
+    if (!bf_room(list->sources, list->count, list->capacity, 8))
+        return bf_fail(err, BF_NOMEM, 0, "no memory to merge %zu histories", list->count);
     struct source *s = &list->sources[list->count++];
     int rc = source_open(s, f->txn, f->h->db[db], prefix, true, r, f->q->order == ORDER_EVENT_TIME && f->q->descending);
     return rc == MDB_SUCCESS ? BF_OK : hot_fail(err, rc, "opening a node's history");

@@ -1,5 +1,6 @@
 /* Forgetting records: their keys in every index are gathered first and then deleted index by index in ascending order, as they were written. */
 #include "bf_hash.h"
+#include "bf_room.h"
 #include "hot_hash.h"
 #include "hot_internal.h"
 
@@ -9,14 +10,8 @@
 
 static int forget_key(struct forget *f, enum hot_db db, const struct hot_key *key) {
     struct forget_keys *of = &f->of[db];
-    if (of->count == of->capacity) {
-        size_t capacity = of->capacity == 0 ? 256 : of->capacity * 2;
-        struct hot_key *keys = realloc(of->keys, capacity * sizeof *keys);
-        if (keys == NULL)
-            return ENOMEM;
-        of->keys = keys;
-        of->capacity = capacity;
-    }
+    if (!bf_room(of->keys, of->count, of->capacity, 256))
+        return ENOMEM;
     of->keys[of->count++] = *key;
     return MDB_SUCCESS;
 }
@@ -34,14 +29,8 @@ static int uncount_node_topic(struct forget *f, uint32_t node_no, uint32_t topic
 }
 
 static int leave_node(struct forget *f, uint32_t node_no, uint32_t topic_no, int64_t event_time_us) {
-    if (f->node_count == f->node_capacity) {
-        size_t capacity = f->node_capacity == 0 ? 256 : f->node_capacity * 2;
-        struct node_gone *nodes = realloc(f->nodes, capacity * sizeof *nodes);
-        if (nodes == NULL)
-            return ENOMEM;
-        f->nodes = nodes;
-        f->node_capacity = capacity;
-    }
+    if (!bf_room(f->nodes, f->node_count, f->node_capacity, 256))
+        return ENOMEM;
     f->nodes[f->node_count++] = (struct node_gone){node_no, topic_no, event_time_us};
     return MDB_SUCCESS;
 }

@@ -7,6 +7,7 @@
 #include "bf_cond.h"
 #include "bf_failpoint.h"
 #include "bf_loop.h"
+#include "bf_room.h"
 
 #include <errno.h>
 #include <stdarg.h>
@@ -110,14 +111,8 @@ enum bf_code hot_read_begin(struct hot *h, MDB_txn **txn, struct bf_err *err) {
 }
 
 static bool pool_give(struct hot *h, MDB_txn *txn) {
-    if (h->idle_count == h->idle_capacity) {
-        size_t capacity = h->idle_capacity == 0 ? 16 : h->idle_capacity * 2;
-        MDB_txn **idle = realloc(h->idle, capacity * sizeof(MDB_txn *));
-        if (idle == NULL)
-            return false;
-        h->idle = idle;
-        h->idle_capacity = capacity;
-    }
+    if (!bf_room(h->idle, h->idle_count, h->idle_capacity, 16))
+        return false;
     h->idle[h->idle_count++] = txn;
     return true;
 }

@@ -1,6 +1,8 @@
 /* The small reads: watermarks, ids, nodes, other places of an event, quarantine. */
 #include "hot_internal.h"
 
+#include "bf_room.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -266,14 +268,8 @@ struct poison_list {
 };
 
 static enum bf_code poison_take(struct poison_list *l, const struct poison *p, struct bf_err *err) {
-    if (l->count == l->capacity) {
-        size_t capacity = l->capacity == 0 ? 8 : l->capacity * 2;
-        struct poison *list = realloc(l->list, capacity * sizeof *list);
-        if (list == NULL)
-            return bf_fail(err, BF_NOMEM, 0, "no memory for %zu quarantined records", l->count);
-        l->list = list;
-        l->capacity = capacity;
-    }
+    if (!bf_room(l->list, l->count, l->capacity, 8))
+        return bf_fail(err, BF_NOMEM, 0, "no memory for %zu quarantined records", l->count);
     enum bf_code code = poison_copy(&l->list[l->count], p, err);
     l->count += code == BF_OK;
     return code;

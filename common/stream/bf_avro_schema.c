@@ -2,6 +2,8 @@
  * so that it may refer to itself. Logical types that do not fit what they annotate are ignored, as the specification asks. */
 #include "bf_avro_program.h"
 
+#include "bf_room.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -84,14 +86,8 @@ static enum bf_code add_name(struct reader *r, const struct avro_type *t) {
     if (n->count == NAMES_MAX) {
         return bf_fail(r->err, BF_INVALID, 0, "the schema has more than %d named types", NAMES_MAX);
     }
-    if (n->count == n->capacity) {
-        size_t capacity = n->capacity == 0 ? 16 : n->capacity * 2;
-        const struct avro_type **types = realloc(n->types, capacity * sizeof(*types));
-        if (types == NULL) {
-            return nomem(r);
-        }
-        n->types = types;
-        n->capacity = capacity;
+    if (!bf_room(n->types, n->count, n->capacity, 16)) {
+        return nomem(r);
     }
     n->types[n->count++] = t;
     return BF_OK;

@@ -25,6 +25,7 @@
 #define FENCE_WAIT_MS 500
 #define SEEN_EVERY_US INT64_C(60000000)  /* alone: others may take one for gone after ten minutes */
 #define SHARED_EVERY_US INT64_C(200000) /* with others: their answers wait for this instance's word */
+#define FOLLOWED_US INT64_C(60000000)    /* so far ahead another instance's clock is followed; one that is further off is wrong */
 #define GONE_EVERY_US INT64_C(10000000)
 #define GONE_BYTES_MAX ((size_t)1 << 20)
 #define KAFKA_WAIT_MS 3000
@@ -45,6 +46,7 @@ struct archiver {
     uint32_t ahead_turn;         /* c->tail_turn when it began */
     struct bf_uuid owner;
     int64_t backoff_ms, pinged_us, seen_us, schemas;
+    int64_t others_us;  /* the latest that others have archived, by their clocks */
     struct bf_buf gone; /* topics that others hold and Kafka has no more, NUL-separated */
     int64_t gone_us;    /* when that was last asked */
     int fence_losses;
@@ -279,6 +281,12 @@ static enum bf_code find_gone(struct archiver *ar, struct bf_err *err) {
     return code;
 }
 
+/* Answers go as far as all have archived: whoever's clock is behind would hold them up by as much, and so follows the others'. */
+static int64_t common_now(const struct archiver *ar) {
+    int64_t now_us = bf_time_now_us();
+    return ar->others_us > now_us && ar->others_us - now_us <= FOLLOWED_US ? ar->others_us : now_us;
+}
+
 static enum bf_code look_around(struct archiver *ar, struct bf_err *err) {
     struct archive_others others;
     int64_t now_us = bf_time_monotonic_us();
@@ -290,6 +298,8 @@ static enum bf_code look_around(struct archiver *ar, struct bf_err *err) {
     }
     if (code != BF_OK)
         return code;
+    ar->others_us = others.archived_us;
+    hot_reserve_clock(ar->c->hot, common_now(ar)); /* what is recorded from now on, too */
     if (others.schemas != ar->schemas && (others.hold || others.archived_us > 0)) {
         ar->schemas = others.schemas;
         atomic_store(&ar->c->schemas_to_learn, true);
@@ -307,7 +317,7 @@ static enum bf_code look_around(struct archiver *ar, struct bf_err *err) {
 
 /* Nothing is left to archive: say that it is so up to now, for the others' sake. */
 static enum bf_code promise(struct archiver *ar, struct bf_err *err) {
-    int64_t now_us = bf_time_now_us();
+    int64_t now_us = common_now(ar);
     bool all = hot_promise(ar->c->hot, now_us) && store_own_recorded_through(ar->c->store) <= ar->through_us;
     enum bf_code code = archive_promise(ar->lane->archive, &ar->owner, all ? now_us : 0, err);
     if (code == BF_OK)

@@ -1,15 +1,13 @@
 #!/usr/bin/env python3
 """The machine's wall clock was an hour ahead and is set right while CAPSULE runs: nothing waits for that hour, recorded_at goes on ascending, and what was
 answered before is answered again. The clock of CAPSULE alone is moved (tests/support/wall_clock.c)."""
-import os
 import time
 import unittest
 
-from line import KAFKA_TOOL, SCHEMA, LineTest, Tool, framed, reading, wait_until, WHEN
+from line import SCHEMA, WHEN, LineTest, Tool, framed, reading, wait_until
 
 AHEAD_S = 3600
 LATE = 31  # a schema that is met only when the registry is well again
-SHIM = os.path.join(os.path.dirname(KAFKA_TOOL), "wall_clock.so")
 
 
 def seconds(text):
@@ -18,11 +16,6 @@ def seconds(text):
 
 
 class Clock(LineTest):
-    def move(self, by_s):
-        with open(self.moved + ".new", "w") as f:
-            f.write(str(by_s))
-        os.rename(self.moved + ".new", self.moved)
-
     def poison(self, count):
         tool = Tool(self.line.kafka.bootstrap)
         for _ in range(count):
@@ -51,9 +44,7 @@ class Clock(LineTest):
         self.database, conninfo = self.line.database()
         self.topic, self.waiting, self.ledger, self.poisons = self.line.topic(3), self.line.topic(1), {}, 0
         self.c = self.capsule(conninfo, extra=["--schema-retry", "300ms"])
-        self.moved = os.path.join(os.path.dirname(self.c.dir), "moved")
-        self.move(AHEAD_S)
-        self.c.env = {"LD_PRELOAD": SHIM, "BF_WALL_CLOCK": self.moved}
+        self.c.move_clock(AHEAD_S)
         self.c.start()
         wait_until(self.c.ready, "ready")
         self.ledger.update(self.send(self.topic, range(500)))
@@ -66,7 +57,7 @@ class Clock(LineTest):
         wait_until(lambda: self.line.registry.asked > 2, "it is asked")
         time.sleep(0.5)
 
-        self.move(0)
+        self.c.move_clock(0)
         self.line.registry.schemas[LATE] = SCHEMA
         self.ledger.update(self.send(self.topic, range(500, 1000)))
         self.poison(3)

@@ -100,6 +100,11 @@ class Instances(LineTest):
     def count(self, known_by):
         return int(self.line.psql(self.database, f"select count(*) from capsule.events where topic = '{self.topic}' and recorded_at <= '{known_by}'")[0][0])
 
+    def wait_archived(self):
+        end = sum(self.line.ends(self.topic).values())
+        wait_until(lambda: sum(int(r[0]) for r in self.line.psql(self.database, "select next_offset from capsule.partition_state where topic = "
+                                                                 f"'{self.topic}'")) == end, "all is archived", 90)
+
     def test_each_answers_for_all(self):
         self.a.start()
         load = Load(self.line, self.topic, rate=1000)
@@ -123,9 +128,7 @@ class Instances(LineTest):
                 self.assertEqual((status, again), (200, body))
             rounds, last = rounds + 1, known_by
         load.finish()
-        total = lambda: sum(self.line.ends(self.topic).values())
-        wait_until(lambda: sum(int(r[0]) for r in self.line.psql(self.database, "select next_offset from capsule.partition_state where topic = "
-                                                                 f"'{self.topic}'")) == total(), "all is archived", 90)
+        self.wait_archived()
         everything = self.line.psql(self.database, f"select max(recorded_at) from capsule.events where topic = '{self.topic}'")[0][0]
         wait_until(lambda: all(self.line.psql(self.database, f"select '{closed(c)}'::timestamptz >= '{everything}'")[0][0] == "t" for c in (self.a, self.b)),
                    "and both say so, though nothing comes any more")
@@ -164,6 +167,31 @@ class Instances(LineTest):
             for n in [*range(20), *range(30, count, count // 40)]:
                 rest = body_of((self.a, self.b)[n % 2], "/v1/replay", cursor=json.loads(whole[n])["cursor"], **question)[1].splitlines()
                 self.assertEqual(rest[:-1], whole[n + 1:-1], (by, n))
+
+    def test_a_clock_that_is_behind_holds_up_nobody(self):
+        """Answers go as far as all have archived, by their clocks."""
+        self.b.move_clock(-30)
+        for c in (self.a, self.b):
+            c.start()
+        self.send(self.topic, range(100))
+        wait_until(self.both_hold, "both hold partitions", 90)
+        wait_until(lambda: "event=not_alone" in self.a.log() and "event=not_alone" in self.b.log(), "they know of each other")
+        load = Load(self.line, self.topic, rate=500)
+        load.start()
+        try:
+            for _ in range(5):  # while both record
+                told = self.count("infinity")
+                for c in (self.a, self.b):
+                    wait_until(lambda: len(c.replay(topic=self.topic)) >= told, "what is archived is shown", 10)
+        finally:
+            load.finish()
+        self.wait_archived()  # and while nobody does
+        told = self.count("infinity")
+        for c in (self.a, self.b):
+            wait_until(lambda: len(c.replay(topic=self.topic)) == told, "all that is archived is shown", 10)
+        self.same_answers(min(closed(self.a), closed(self.b)), (self.a, self.b))
+        for c in (self.a, self.b):
+            self.assertEqual(c.stop(), 0)
 
     @unittest.skipUnless(TORTURE, "takes minutes: tools/test --torture")
     def test_a_replay_into_kafka_outlives_its_instance(self):

@@ -60,6 +60,10 @@ class Instances(LineTest):
         self.topic, group = self.line.topic(4), self.line.name("group")
         self.a, self.b = (self.capsule(self.conninfo, name=n, group=group, extra=["--archive-retry-max", "300ms"]) for n in "ab")
 
+    def tearDown(self):
+        super().tearDown()
+        self.line.admin.ask("delete", self.topic)  # else the next test's partitions could all be one instance's, and these the other's
+
     def there(self, topic):
         listed = subprocess.run(["kcat", "-L", "-J", "-b", self.line.kafka.bootstrap], capture_output=True, check=True, timeout=30 * SLOW)
         return topic in {t["topic"] for t in json.loads(listed.stdout)["topics"]}

@@ -183,8 +183,8 @@ class Instances(LineTest):
         load = Load(self.line, self.topic, rate=500)
         load.start()
         try:
-            for _ in range(5):  # while both record
-                told = self.count("infinity")
+            for n in range(1, 6):  # while both record
+                told = wait_until(lambda: (x := self.count("infinity")) >= 300 * n and x, "more is archived")
                 for c in (self.a, self.b):
                     wait_until(lambda: len(c.replay(topic=self.topic)) >= told, "what is archived is shown", 10)
         finally:

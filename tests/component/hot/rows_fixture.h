@@ -53,6 +53,16 @@ static inline void commit(struct fixture *f) {
     assert_ok(hot_check(f->h, &err));
 }
 
+/* As after a restart of the process. */
+static inline void reopen(struct fixture *f) {
+    struct bf_err err;
+    hot_batch_free(f->b);
+    hot_close(f->h);
+    f->h = fixture_open(f->dir, FIXTURE_MAP_BYTES);
+    assert_ok(hot_batch_new(f->h, &f->b, &err));
+    assert_ok(hot_check(f->h, &err));
+}
+
 static inline void fetch(struct fixture *f, const struct event_query *q) {
     struct bf_err err;
     bool exhausted;

@@ -2,7 +2,6 @@
 #include "rows_fixture.h"
 
 #include "bf_sha256.h"
-#include "hot_internal.h"
 #include "bf_time.h"
 
 #include <stdio.h>
@@ -111,14 +110,6 @@ static void test_ids__an_evicted_id_is_still_recognised(void **state) {
 }
 
 /* ---- clocks and waiting ---- */
-
-static void reopen(struct fixture *f) {
-    struct bf_err err;
-    hot_close(f->h);
-    hot_batch_free(f->b);
-    f->h = fixture_open(f->dir, FIXTURE_MAP_BYTES);
-    assert_ok(hot_batch_new(f->h, &f->b, &err));
-}
 
 static void test_clock__goes_beyond_what_was_reserved_and_never_back(void **state) {
     struct fixture *f = *state;

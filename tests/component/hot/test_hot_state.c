@@ -41,15 +41,6 @@ static void expect_state(struct fixture *f, int64_t as_of_us, int64_t known_by_u
         assert_memory_equal(f->page.events[0].value.data, value, strlen(value));
 }
 
-static void reopen(struct fixture *f) {
-    struct bf_err err;
-    hot_batch_free(f->b);
-    hot_close(f->h);
-    f->h = fixture_open(f->dir, FIXTURE_MAP_BYTES);
-    assert_ok(hot_batch_new(f->h, &f->b, &err));
-    assert_ok(hot_check(f->h, &err));
-}
-
 static void test_state__a_topic_still_knows_of_its_revisions_after_a_reopen(void **state) {
     struct fixture *f = *state;
     add(f, 0, 0, 1, 100, "first");
